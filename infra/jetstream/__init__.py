@@ -1,0 +1,1 @@
+"""The log and the bus on NATS JetStream. The only folder that imports nats."""

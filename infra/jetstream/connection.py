@@ -1,0 +1,96 @@
+"""One connection to NATS: how it is made, guarded and given up."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import nats
+import nats.errors
+import structlog
+from nats.aio.client import Client
+
+from runtime.errors import Unreachable
+from schemas.errors import PayloadTooLarge
+
+log = structlog.get_logger("infra.jetstream")
+
+CONNECT_S = 5
+
+
+class Connection:
+    """A NATS client that reconnects for ever and never sends what would make the server close it.
+
+    on_reconnect: called after each reconnection. Raises Unreachable when the first connection fails.
+    """
+
+    def __init__(self, client: Client, max_payload: int) -> None:
+        self.client = client
+        self.max_payload = max_payload
+        self.on_reconnect: list[Callable[[], Awaitable[None]]] = []
+
+    def check_size(self, headers: dict[str, str] | None, data: bytes) -> None:
+        """PayloadTooLarge if headers and body together pass the server's limit, which nats-py does not check."""
+        size = len(data) + sum(len(key) + len(value) + 4 for key, value in (headers or {}).items()) + 12
+        if size > self.max_payload:
+            raise PayloadTooLarge(actual=size, limit=self.max_payload)
+
+    async def publish(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> None:
+        """Core publish: whoever listens hears it. Raises Unreachable, PayloadTooLarge."""
+        self.check_size(headers, data)
+        try:
+            await self.client.publish(subject, data, headers=headers)
+        except (nats.errors.Error, OSError) as error:
+            raise unreachable(error) from error
+
+    async def close(self) -> None:
+        """Flush and close."""
+        if not self.client.is_closed:
+            try:
+                await self.client.drain()
+            except (nats.errors.Error, OSError, TimeoutError):
+                await self.client.close()
+
+
+async def connect(url: str, *, name: str, token: str | None = None, on_closed: Callable[[], None] | None = None) -> Connection:
+    """Connect to nats-server. on_closed: called when the connection is lost for good."""
+    client = Client()
+    connection = Connection(client, 1024 * 1024)
+
+    async def reconnected() -> None:
+        log.info("reconnected to nats")
+        for callback in list(connection.on_reconnect):
+            await callback()
+
+    async def closed() -> None:
+        if on_closed:
+            on_closed()
+
+    try:
+        await client.connect(
+            url, name=name, token=token, max_reconnect_attempts=-1, reconnect_time_wait=0.2,  # type: ignore[arg-type]
+            connect_timeout=CONNECT_S, ping_interval=10, max_outstanding_pings=2, allow_reconnect=True,
+            error_cb=_on_error, disconnected_cb=_on_disconnect, reconnected_cb=reconnected, closed_cb=closed,
+            pending_size=16 * 1024 * 1024, inbox_prefix=f"_INBOX_{name.replace('.', '_')}",
+        )  # fmt: skip
+    except (nats.errors.Error, OSError, TimeoutError) as error:
+        await client.close()
+        raise Unreachable(
+            f"NATS does not answer at {url}.",
+            why=str(error) or type(error).__name__,
+            hint="milepost up, or check --nats",
+        ) from error
+    connection.max_payload = client.max_payload
+    return connection
+
+
+def unreachable(error: BaseException) -> Unreachable:
+    """A foreign error of the connection as ours."""
+    return Unreachable("NATS does not answer.", why=str(error) or type(error).__name__, hint="milepost status")
+
+
+async def _on_error(error: Exception) -> None:
+    log.warning("nats", error=str(error) or type(error).__name__)
+
+
+async def _on_disconnect() -> None:
+    log.warning("disconnected from nats")

@@ -1,0 +1,90 @@
+"""Pulled messages become deliveries; what cannot be read is buried and never comes again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+import nats.errors
+import structlog
+
+from infra.jetstream.connection import Connection, unreachable
+from infra.jetstream.pull import Pull, Pulled
+from runtime.log import Delivery
+from schemas import subjects
+from schemas.envelope import Fact, Order, UnknownType
+from schemas.errors import ProtocolError
+
+log = structlog.get_logger("infra.jetstream")
+
+M = TypeVar("M", Fact, Order)
+RESENT = "Milepost-Resent"
+
+
+async def deliveries(
+    connection: Connection, pull: Pull, read: Callable[[str, bytes], M], *, role: str, park_s: float = 60.0
+) -> AsyncIterator[Delivery[M]]:
+    """Decode what is pulled. A message of an unknown type is parked: it comes again after park_s seconds."""
+    turn = -1
+    async for pulled in pull.messages():
+        gap, turn = pulled.turn != turn + 1, pulled.turn
+        try:
+            message = read(pulled.msg.subject, pulled.msg.data)
+        except UnknownType as error:
+            log.warning("parked", subject=pulled.msg.subject, why=error.what)
+            await _settle(connection, pull, pulled, _nak(park_s))
+            continue
+        except ProtocolError as error:
+            await bury(connection, role, pulled.msg.data, f"{error.what} {error.why}".strip(), pulled.msg.subject)
+            await _settle(connection, pull, pulled, b"+TERM")
+            continue
+        yield _delivery(connection, pull, pulled, message, gap)
+
+
+def _delivery(connection: Connection, pull: Pull, pulled: Pulled, message: M, gap: bool) -> Delivery[M]:
+    settled = False
+
+    async def settle(word: bytes) -> None:
+        nonlocal settled
+        if settled:
+            await connection.publish(pulled.msg.reply, word)
+            return
+        settled = True
+        await _settle(connection, pull, pulled, word)
+
+    async def ack() -> None:
+        await settle(b"+ACK")
+
+    async def again(delay_s: float) -> None:
+        await settle(_nak(delay_s))
+
+    async def working() -> None:
+        await connection.publish(pulled.msg.reply, b"+WPI")
+
+    resent = bool(pulled.msg.headers and pulled.msg.headers.get(RESENT))
+    return Delivery(message, pulled.position, pulled.attempt, gap, resent, ack, again, working)
+
+
+async def _settle(connection: Connection, pull: Pull, pulled: Pulled, word: bytes) -> None:
+    try:
+        await connection.publish(pulled.msg.reply, word)
+    finally:
+        pull.settle()
+
+
+def _nak(delay_s: float) -> bytes:
+    return b'-NAK {"delay": %d}' % max(1, int(delay_s * 1e9))
+
+
+async def bury(connection: Connection, role: str, raw: bytes, why: str, subject: str = "") -> None:
+    """Keep what nobody could read, cut to what the bus carries, with the reason in a header."""
+    log.error("buried", role=role, why=why, subject=subject, bytes=len(raw))
+    headers = {"Milepost-Why": _header(why), "Milepost-Subject": _header(subject)}
+    try:
+        await connection.client.jetstream().publish(subjects.dead(role), raw[: 512 * 1024], headers=headers)
+    except (nats.errors.Error, OSError) as error:
+        raise unreachable(error) from error
+
+
+def _header(text: str) -> str:
+    return text.encode("ascii", "replace").decode().replace("\r", " ").replace("\n", " ")[:500]

@@ -1,0 +1,173 @@
+"""The log on JetStream: one stream a segment, one literal subject a slot, one message a subject."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.aio.msg import Msg
+from nats.js.api import ConsumerConfig
+
+from infra.jetstream import streams
+from infra.jetstream.connection import Connection, unreachable
+from infra.jetstream.deliveries import deliveries
+from infra.jetstream.pull import Pull
+from runtime.errors import Unreachable
+from runtime.log import Delivery, Stored
+from schemas import subjects
+from schemas.envelope import Fact, decode_fact, encode
+from schemas.errors import ProtocolError
+from schemas.ids import RunId, segment_of_run
+
+log = structlog.get_logger("infra.jetstream")
+
+ForSegment = Callable[[str], ConsumerConfig]
+
+TAKEN = (10071, 10164)  # wrong last sequence: the slot has its message
+ACK_S = 5.0
+TRIES = 3
+READ_BATCH = 500
+FEED_ROOM = 512
+NEW_SEGMENT_S = 5.0
+
+
+class JetStreamLog:
+    """runtime.log.Log over NATS."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def append(self, fact: Fact) -> bool:
+        subject = str(subjects.fact(fact.run, fact.tenant, fact.role, fact.slot))  # type: ignore[arg-type]
+        headers = {"Nats-Msg-Id": fact.id, "Nats-Expected-Last-Subject-Sequence": "0"}
+        data = encode(fact)
+        self._connection.check_size(headers, data)
+        js = self._connection.client.jetstream()
+        for attempt in range(TRIES):
+            try:
+                ack = await js.publish(subject, data, timeout=ACK_S, headers=headers)
+                return not ack.duplicate
+            except nats.js.errors.NoStreamResponseError:
+                await streams.ensure_stream(self._connection, streams.run_stream(segment_of_run(fact.run)))
+            except nats.js.errors.APIError as error:
+                if error.err_code in TAKEN:
+                    return False
+                raise Unreachable("The log refused a fact.", why=str(error), hint="milepost doctor") from error
+            except (nats.errors.Error, OSError, TimeoutError) as error:
+                if attempt + 1 == TRIES:
+                    raise unreachable(error) from error
+        raise Unreachable("The log did not take a fact.", why=f"{TRIES} tries", hint="milepost doctor")
+
+    async def read(self, run: RunId, after: int = 0) -> list[Stored]:
+        found: list[Stored] = []
+        while True:
+            batch, more = await self._read_batch(run, after)
+            for msg in batch:
+                headers = msg.headers or {}
+                after = int(headers["Nats-Sequence"])
+                with suppress(ProtocolError):  # its reader in the feed buries it
+                    found.append(Stored(_read(headers["Nats-Subject"], msg.data), after))
+            if not more:
+                return found
+
+    async def _read_batch(self, run: RunId, after: int) -> tuple[list[Msg], bool]:
+        """Direct get in batches (ADR-31): one request, many replies, an end of batch."""
+        client = self._connection.client
+        subject = f"$JS.API.DIRECT.GET.{subjects.run_stream(segment_of_run(run))}"
+        body = {"batch": READ_BATCH, "seq": after + 1, "next_by_subj": subjects.run_subjects(run)}
+        inbox = client.new_inbox()
+        batch: list[Msg] = []
+        subscription = await client.subscribe(inbox)
+        try:
+            await client.publish(subject, json.dumps(body).encode(), reply=inbox)
+            while True:
+                msg = await subscription.next_msg(timeout=ACK_S)
+                status = (msg.headers or {}).get("Status")
+                if status == "204":
+                    return batch, int((msg.headers or {}).get("Nats-Num-Pending", 0)) > 0
+                if status in ("404", "503"):
+                    return batch, False
+                if status:
+                    raise Unreachable("The log cannot be read.", why=(msg.headers or {}).get("Description", status))
+                batch.append(msg)
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            raise unreachable(error) from error
+        finally:
+            with suppress(nats.errors.Error, OSError):
+                await subscription.unsubscribe()
+
+    async def holds(self, run: RunId, tenant: str, role: str, slot: str) -> bool:
+        stream = subjects.run_stream(segment_of_run(run))
+        subject = str(subjects.FactSubject(run, tenant, role, slot))
+        try:
+            reply = await self._connection.client.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"", timeout=ACK_S)
+        except nats.errors.NoRespondersError:
+            return False
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            raise unreachable(error) from error
+        return not (reply.headers or {}).get("Status")
+
+    def facts(self, group: str) -> AsyncIterator[Delivery[Fact]]:
+        return self._feed(lambda segment: streams.group_consumer(group, subjects.segment_subjects(segment), 5.0), FEED_ROOM)
+
+    def requests(self, group: str, every_s: float) -> AsyncIterator[Delivery[Fact]]:
+        return self._feed(
+            lambda segment: streams.group_consumer(f"{group}-open", subjects.request_subjects(segment), every_s),
+            FEED_ROOM,
+        )
+
+    async def _feed(self, config: ForSegment, room: int) -> AsyncIterator[Delivery[Fact]]:
+        """All segments as one feed; segments that appear later join."""
+        merged: asyncio.Queue[Delivery[Fact]] = asyncio.Queue()
+        pumps: dict[str, asyncio.Task[None]] = {}
+        watch = asyncio.get_running_loop().create_task(self._join_segments(config, room, merged, pumps))
+        try:
+            while True:
+                yield await merged.get()
+        finally:
+            for task in (watch, *pumps.values()):
+                task.cancel()
+
+    async def _join_segments(
+        self, config: ForSegment, room: int, merged: asyncio.Queue[Delivery[Fact]], pumps: dict[str, asyncio.Task[None]]
+    ) -> None:
+        while True:
+            try:
+                for segment in await streams.segments(self._connection):
+                    if segment not in pumps or pumps[segment].done():
+                        pumps[segment] = asyncio.create_task(self._pump(segment, config, room, merged))
+            except Unreachable as error:
+                log.warning("segments not listed", why=error.why)
+            await asyncio.sleep(NEW_SEGMENT_S if pumps else 0.1)
+
+    async def _pump(self, segment: str, config: ForSegment, room: int, merged: asyncio.Queue[Delivery[Fact]]) -> None:
+        pull = Pull(self._connection, subjects.run_stream(segment), lambda: config(segment), room=room)
+        try:
+            async for delivery in deliveries(self._connection, pull, _read, role="conductor"):
+                merged.put_nowait(delivery)
+        except Unreachable as error:
+            log.warning("segment not read yet", segment=segment, why=error.why)
+
+    async def follow(self, run: RunId) -> AsyncIterator[Stored]:
+        seen = 0
+        stream = subjects.run_stream(segment_of_run(run))
+        pull = Pull(self._connection, stream, lambda: streams.reader_consumer(subjects.run_subjects(run), seen), room=64)
+        async for pulled in pull.messages():
+            pull.settle()
+            if pulled.position <= seen:
+                continue
+            seen = pulled.position
+            with suppress(ProtocolError):
+                yield Stored(_read(pulled.msg.subject, pulled.msg.data), seen)
+
+
+def _read(subject: str, raw: bytes) -> Fact:
+    fact, place = decode_fact(raw), subjects.parse_fact(subject)
+    if (fact.run, fact.tenant, fact.role, fact.slot) != (place.run, place.tenant, place.role, place.slot):
+        raise ProtocolError("The fact says other things than its subject.", why=subject)
+    return fact

@@ -1,0 +1,206 @@
+"""The conductor: hears facts, folds them, sends what they cause. Holds nothing that the log does not hold."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+
+import structlog
+
+from runtime.advance import Decision
+from runtime.bus import Bus, ServiceInfo
+from runtime.clock import Clock
+from runtime.errors import Retryable
+from runtime.fold import Folded
+from runtime.log import Delivery, Log, Stored
+from runtime.orders import order_of
+from runtime.state import RunState
+from schemas import subjects
+from schemas.commands import AnyCommand, EndRun, RequestApproval
+from schemas.envelope import DECIDER, Fact, encode, new_fact, source_of
+from schemas.events import AnyEvent, Failure, RunCancelled, RunCompleted, RunFailed
+from schemas.ids import END_SLOT, CommandId, RunId
+
+log = structlog.get_logger("runtime.conductor")
+
+GROUP = "conductor"
+KEPT_RUNS = 20_000
+
+
+class _Run:
+    """A run in memory. epoch: the count of gaps up to which its fold was complete."""
+
+    __slots__ = ("epoch", "folded", "lock")
+
+    def __init__(self, run: RunId) -> None:
+        self.folded = Folded(RunState(run=run))
+        self.lock = asyncio.Lock()
+        self.epoch = -1
+
+
+class Conductor:
+    """Folds every run's facts and sends the commands they cause.
+
+    Any number may run at once: they decide the same, ids make repeated sending harmless. A gap in the
+    shared feed means that another conductor took a fact, so what is in memory is read up from the log
+    before it is used. Every run that has not ended is looked at again every `sweep_s`
+    seconds, whoever began it.
+    """
+
+    def __init__(self, journal: Log, bus: Bus, clock: Clock, *, name: str, sweep_s: float = 30.0) -> None:
+        self._log, self._bus, self._clock = journal, bus, clock
+        self._source = source_of("conductor", name)
+        self._sweep_s = sweep_s
+        self._runs: OrderedDict[RunId, _Run] = OrderedDict()
+        self._epoch = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.facts = 0
+        self.decisions = 0
+        self.failures = 0
+
+    async def run(self, ready: asyncio.Event | None = None) -> None:
+        """Conduct until cancelled; what is under way is finished first."""
+        info = ServiceInfo("conductor", "1.0.0", "folds the facts of runs and decides what comes next")
+        async with self._bus.serve(info, {}, self.stats):
+            if ready:
+                ready.set()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._hear_facts())
+                    group.create_task(self._sweep())
+            finally:
+                if self._tasks:
+                    await asyncio.wait(self._tasks, timeout=5)
+
+    def stats(self) -> dict[str, object]:
+        """What this conductor has done since it began."""
+        kept = {"facts": self.facts, "decisions": self.decisions, "failures": self.failures, "runs": len(self._runs)}
+        return dict(kept)
+
+    async def resend_all(self) -> None:
+        """Send again what is outstanding in every run in memory: the queue may have lost it with its server."""
+        for run in list(self._runs.values()):
+            if run.folded.state.phase != "ended":
+                await self._carry_out(run, tuple(run.folded.open.values()), resent=True)
+
+    async def _hear_facts(self) -> None:
+        async for delivery in self._log.facts(GROUP):
+            self._epoch += delivery.gap
+            self._spawn(self._on_fact(delivery, self._epoch))
+
+    async def _sweep(self) -> None:
+        async for delivery in self._log.requests(GROUP, self._sweep_s):
+            self._spawn(self._on_request(delivery))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _on_fact(self, delivery: Delivery[Fact], epoch: int) -> None:
+        fact = delivery.message
+        if fact.header.decider != DECIDER:
+            log.warning("another decider's run", run=fact.run, decider=fact.header.decider)
+            await delivery.again(5.0)
+            return
+        run = self._run(fact.run)
+        try:
+            async with run.lock:
+                before = run.folded.state
+                known = run.epoch == epoch and delivery.attempt == 1
+                if known:
+                    decisions = run.folded.add(Stored(fact, delivery.position))
+                else:
+                    decisions = await self._read_up(run, epoch)
+            self.facts += 1
+            self.decisions += len(decisions)
+            await self._carry_out(run, decisions, resent=not known)
+            await self._after(run, before)
+            await delivery.ack()
+        except Retryable as error:
+            self.failures += 1
+            log.warning("fact not handled yet", run=fact.run, event_id=fact.id, error=error.what)
+            run.epoch = -1
+            await delivery.again(0.5)
+        except Exception:
+            self.failures += 1
+            run.epoch = -1
+            log.exception("fact not handled", run=fact.run, event_id=fact.id, type=fact.header.type)
+            await delivery.again(min(30.0, 0.5 * 2**delivery.attempt))
+
+    async def _read_up(self, run: _Run, epoch: int) -> tuple[Decision, ...]:
+        for stored in await self._log.read(run.folded.state.run, run.folded.position):
+            run.folded.add(stored)
+        run.epoch = epoch
+        return tuple(run.folded.open.values())
+
+    async def _on_request(self, delivery: Delivery[Fact]) -> None:
+        run = self._run(delivery.message.run)
+        try:
+            if delivery.attempt > 1 and run.folded.state.phase != "ended":
+                async with run.lock:
+                    before = run.folded.state
+                    decisions = await self._read_up(run, -1)
+                await self._carry_out(run, decisions, resent=True)
+                await self._after(run, before)
+            if run.folded.state.phase == "ended":
+                await delivery.ack()
+            else:
+                await delivery.again(self._sweep_s)
+        except Retryable as error:
+            log.warning("run not swept", run=delivery.message.run, error=error.what)
+
+    async def _carry_out(self, run: _Run, decisions: tuple[Decision, ...], *, resent: bool) -> None:
+        state = run.folded.state
+        await asyncio.gather(*(self._send(state, each, resent) for each in decisions if each.id in state.outstanding))
+
+    async def _send(self, state: RunState, decision: Decision, resent: bool) -> None:
+        command, now = decision.command, self._clock.now()
+        if isinstance(command, EndRun):
+            await self._log.append(new_fact(
+                _ending(command, state), run=state.run, tenant=state.tenant, slot=END_SLOT, source=self._source,
+                time=now, causes=(decision.cause,), decider=state.decider,
+            ))  # fmt: skip
+            return
+        order = order_of(decision, state, source=self._source, time=now)
+        if isinstance(command, RequestApproval):
+            await self._bus.tell(subjects.ask(state.tenant, state.run, decision.id), encode(order))
+        else:
+            await self._bus.send(order, resent=resent)
+
+    async def _after(self, run: _Run, before: RunState) -> None:
+        state = run.folded.state
+        if state.phase in ("closing", "ended") and before.phase not in ("closing", "ended"):
+            await self._stop_dropped(before.outstanding, state)
+        if state.phase == "ended" and before.phase != "ended":
+            await self._bus.forget(state.run)
+
+    async def _stop_dropped(self, before: Mapping[CommandId, AnyCommand], state: RunState) -> None:
+        dropped = [command for id, command in before.items() if id not in state.outstanding]
+        for role in {command.role for command in dropped}:
+            with suppress(Retryable):
+                await self._bus.tell(subjects.stop(role, state.run), b"")
+
+    def _run(self, run_id: RunId) -> _Run:
+        run = self._runs.get(run_id)
+        if run is None:
+            run = self._runs[run_id] = _Run(run_id)
+            self._make_room()
+        self._runs.move_to_end(run_id)
+        return run
+
+    def _make_room(self) -> None:
+        for run_id in list(self._runs)[: max(0, len(self._runs) - KEPT_RUNS)]:
+            if not self._runs[run_id].lock.locked():
+                del self._runs[run_id]
+
+
+def _ending(command: EndRun, state: RunState) -> AnyEvent:
+    if command.outcome == "completed":
+        return RunCompleted(command=command, answer=state.answer or "")
+    failure = Failure.model_validate(command.error or {"type": "Unknown", "what": "The run ended without a reason."})
+    if command.outcome == "cancelled":
+        return RunCancelled(command=command, by=failure.what, reason=failure.why)
+    return RunFailed(command=command, failure=failure)

@@ -1,0 +1,261 @@
+"""A service is a function from a command to an event; the loop around it owns delivery, retries and drain."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import structlog
+
+from runtime.bus import Bus, Reply, ServiceInfo
+from runtime.clock import Clock
+from runtime.errors import NotYet, Retryable
+from runtime.log import Delivery, Log
+from schemas import subjects
+from schemas.commands import AnyCommand, CallTool, Command, Role
+from schemas.envelope import Order, new_fact, source_of
+from schemas.errors import MilepostError
+from schemas.events import AnyEvent, Failure, StepFailed
+from schemas.ids import RunId
+
+log = structlog.get_logger("runtime.service")
+
+CommandT = TypeVar("CommandT", bound=Command)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a handler knows beside its command. attempt: 1 at first; append: state a fact in another run's slot."""
+
+    order: Order
+    attempt: int
+    append: Callable[[RunId, str, AnyEvent], Awaitable[bool]]
+
+    @property
+    def run(self) -> RunId:
+        return self.order.run
+
+    @property
+    def tenant(self) -> str:
+        return self.order.tenant
+
+    @property
+    def material(self) -> dict[str, object]:
+        return self.order.material
+
+    def text(self, name: str) -> str:
+        """A text of the material, empty when it is not there."""
+        return str(self.order.material.get(name, ""))
+
+
+Handle = Callable[[CommandT, Context], Awaitable[AnyEvent]]
+
+
+@dataclass(slots=True)
+class Service:
+    """Who answers which commands and questions.
+
+    attempts: how often a command is tried before StepFailed; 0 is without end. at_once: commands worked
+    on side by side. ack_wait_s: how long a silent worker keeps a command before another gets it.
+    """
+
+    role: Role
+    description: str
+    version: str = "1.0.0"
+    lane: str = "main"
+    attempts: int = 5
+    at_once: int = 16
+    ack_wait_s: float = 10.0
+    handlers: dict[type[Command], Handle[Command]] = field(default_factory=dict)
+    answers: dict[str, Reply] = field(default_factory=dict)
+    stats: Callable[[], dict[str, object]] = dict
+
+    def on(self, command: type[CommandT]) -> Callable[[Handle[CommandT]], Handle[CommandT]]:
+        """Register the handler of a command."""
+
+        def register(handle: Handle[CommandT]) -> Handle[CommandT]:
+            self.handlers[command] = handle  # type: ignore[assignment]  # the loop looks it up by this very type
+            return handle
+
+        return register
+
+    def answer(self, verb: str) -> Callable[[Reply], Reply]:
+        """Register the reply to a question asked with `mp.svc.{role}.{verb}`."""
+
+        def register(reply: Reply) -> Reply:
+            self.answers[verb] = reply
+            return reply
+
+        return register
+
+
+class Worker:
+    """Runs one service: takes orders, writes their facts, acknowledges after the fact is stored."""
+
+    def __init__(self, service: Service, journal: Log, bus: Bus, clock: Clock, *, name: str) -> None:
+        self._service, self._log, self._bus, self._clock = service, journal, bus, clock
+        self._source = source_of(service.role, name)
+        self._working: dict[asyncio.Task[None], Order] = {}
+        self._room = asyncio.Semaphore(service.at_once)
+        self._given_up: set[str] = set()
+        self.done = 0
+        self.failed = 0
+        self.retried = 0
+        self.busy_s = 0.0
+
+    async def run(self, ready: asyncio.Event | None = None, drain_s: float = 20.0) -> None:
+        """Work until cancelled, then take nothing new and finish what is under way within drain_s seconds."""
+        service = self._service
+        info = ServiceInfo(service.role, service.version, service.description, {"lane": service.lane})
+        async with (
+            self._bus.serve(info, service.answers, self.stats),
+            self._bus.hear(subjects.stop(service.role, "*"), self._stop),
+        ):
+            if ready:
+                ready.set()
+            try:
+                await self._take()
+            finally:
+                await self._drain(drain_s)
+
+    def stats(self) -> dict[str, object]:
+        """Commands done, failed and retried, those under way, and the time spent, in seconds."""
+        own = {"done": self.done, "failed": self.failed, "retried": self.retried, "working": len(self._working)}
+        return {**own, "busy_s": round(self.busy_s, 3), **self._service.stats()}
+
+    async def _take(self) -> None:
+        service = self._service
+        if not service.handlers:
+            await asyncio.Event().wait()
+        orders = self._bus.orders(service.role, service.lane, ack_wait_s=service.ack_wait_s, at_once=service.at_once)
+        async for delivery in orders:
+            await self._room.acquire()
+            task = asyncio.get_running_loop().create_task(self._work(delivery))
+            self._working[task] = delivery.message
+            task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._working.pop(task, None)
+        self._room.release()
+
+    async def _work(self, delivery: Delivery[Order]) -> None:
+        order, begun = delivery.message, time.perf_counter()
+        structlog.contextvars.bind_contextvars(run=order.run, command=order.id)
+        heart = asyncio.get_running_loop().create_task(self._beat(delivery))
+        try:
+            await self._answer(delivery)
+            await delivery.ack()
+        except NotYet as later:
+            await delivery.again(later.delay_s)
+        except asyncio.CancelledError:
+            with suppress(Retryable):
+                await delivery.ack() if self._stopped(order) else await delivery.again(0.0)
+            raise
+        except Retryable as error:
+            self.retried += 1
+            pause = min(30.0, 0.1 * 2 ** min(delivery.attempt, 9))
+            log.warning("tried again", error=error.what, why=error.why, attempt=delivery.attempt, pause_s=pause)
+            with suppress(Retryable):
+                await delivery.again(pause)
+        finally:
+            heart.cancel()
+            self.busy_s += time.perf_counter() - begun
+
+    async def _answer(self, delivery: Delivery[Order]) -> None:
+        order = delivery.message
+        role = self._service.role
+        if (delivery.attempt > 1 or delivery.resent) and await self._log.holds(order.run, order.tenant, role, order.id):
+            return
+        event = await self._event(delivery)
+        fact = new_fact(
+            event, run=order.run, tenant=order.tenant, slot=order.id, source=self._source, time=self._clock.now(),
+            causes=order.causes, decider=order.header.decider, traceparent=order.header.traceparent,
+        )  # fmt: skip
+        await self._log.append(fact)
+        if isinstance(event, StepFailed):
+            self.failed += 1
+            log.error("gave up", failure=event.failure.what, why=event.failure.why)
+        else:
+            self.done += 1
+
+    async def _event(self, delivery: Delivery[Order]) -> AnyEvent:
+        order, limit = delivery.message, self._service.attempts
+        if limit and delivery.attempt > limit:
+            return _gave_up(order.body, "TooManyAttempts", f"The command was tried {limit} times.",
+                            "its worker failed or died each time", "milepost runs show " + order.run, limit)  # fmt: skip
+        handle = self._service.handlers.get(type(order.body))
+        if handle is None:
+            return _gave_up(order.body, "NoHandler", f"{self._service.role} does not answer {order.body.kind}.")
+        try:
+            return await handle(order.body, Context(order, delivery.attempt, self._append))
+        except (NotYet, asyncio.CancelledError):
+            raise
+        except Retryable as error:
+            if limit and delivery.attempt >= limit:
+                return _gave_up(order.body, type(error).__name__, error.what, error.why, error.hint, delivery.attempt)
+            raise
+        except MilepostError as error:
+            return _gave_up(order.body, type(error).__name__, error.what, error.why, error.hint, delivery.attempt)
+        except Exception as error:
+            log.exception("handler failed", attempt=delivery.attempt)
+            if limit and delivery.attempt >= limit:
+                why = f"{type(error).__name__}: {error}"[:500]
+                return _gave_up(order.body, "Unexpected", "The service failed unexpectedly.", why, "", delivery.attempt)
+            raise Retryable("The service failed unexpectedly.", why=repr(error)[:500]) from error
+
+    async def _append(self, run: RunId, slot: str, event: AnyEvent) -> bool:
+        task = asyncio.current_task()
+        order = self._working.get(task) if task else None
+        fact = new_fact(
+            event, run=run, tenant=order.tenant if order else "", slot=slot, source=self._source,
+            time=self._clock.now(), causes=(order.id,) if order else (),
+        )  # fmt: skip
+        return await self._log.append(fact)
+
+    async def _beat(self, delivery: Delivery[Order]) -> None:
+        while True:
+            await asyncio.sleep(self._service.ack_wait_s / 3)
+            with suppress(Retryable):
+                await delivery.working()
+
+    async def _stop(self, subject: str, _: bytes) -> None:
+        run = subject.rsplit(".", 1)[-1]
+        for task, order in list(self._working.items()):
+            if order.run == run and _stoppable(order.body):
+                self._given_up.add(order.id)
+                task.cancel()
+
+    def _stopped(self, order: Order) -> bool:
+        return order.id in self._given_up
+
+    async def _drain(self, seconds: float) -> None:
+        if not self._working:
+            return
+        _, late = await asyncio.wait(list(self._working), timeout=seconds)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=1)
+
+
+def _stoppable(command: AnyCommand) -> bool:
+    return not (isinstance(command, CallTool) and command.write_key)
+
+
+def _gave_up(command: AnyCommand, kind: str, what: str, why: str = "", hint: str = "", attempts: int = 1) -> StepFailed:
+    return StepFailed(command=command, failure=Failure(type=kind, what=what, why=why, hint=hint, attempts=attempts))
+
+
+async def serve(work: Coroutine[None, None, None], stopping: asyncio.Event) -> None:
+    """Run a conductor or worker until `stopping` is set, then let it end in good order."""
+    task = asyncio.ensure_future(work)
+    stop = asyncio.ensure_future(stopping.wait())
+    await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

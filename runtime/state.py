@@ -1,0 +1,91 @@
+"""What a run has come to: the fold of its facts. Frozen; holds no clock, no id that is not in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
+
+from schemas.commands import AnyCommand, EndRun, RequestApproval
+from schemas.envelope import DECIDER
+from schemas.events import CallPlanned, Failure, Passage, RunRequested, Turn
+from schemas.ids import CommandId, EventId, RunId
+from schemas.messages import Message
+from schemas.tools import ToolCall, ToolCard
+
+Phase: TypeAlias = Literal["new", "gathering", "queued", "deciding", "acting", "closing", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A planned write and the event that states it."""
+
+    event: EventId
+    planned: CallPlanned
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """A call of the current generation that has no result yet."""
+
+    call: ToolCall
+    card: ToolCard
+    plan: Plan | None = None
+    asked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """One run as its log tells it.
+
+    outstanding: commands without an answer. gathered: names of what is there before the first
+    generation. messages: what was said in this run after the request. open_calls: by call id.
+    receipts and refusals: by call key, so that the same write is neither done nor asked for twice.
+    """
+
+    run: RunId
+    tenant: str = ""
+    decider: str = DECIDER
+    phase: Phase = "new"
+    request: RunRequested | None = None
+    request_event: EventId | None = None
+    requested_at: datetime | None = None
+    outstanding: Mapping[CommandId, AnyCommand] = field(default_factory=dict)
+    gathered: frozenset[str] = frozenset()
+    history: tuple[Turn, ...] = ()
+    tools: tuple[ToolCard, ...] = ()
+    passages: tuple[Passage, ...] = ()
+    messages: tuple[Message, ...] = ()
+    inputs: tuple[EventId, ...] = ()
+    last_generate: CommandId | None = None
+    open_calls: Mapping[str, OpenCall] = field(default_factory=dict)
+    observations: Mapping[str, Message] = field(default_factory=dict)
+    generation_calls: tuple[str, ...] = ()
+    receipts: Mapping[str, str] = field(default_factory=dict)
+    refusals: frozenset[str] = frozenset()
+    steps: int = 0
+    calls: int = 0
+    waited: timedelta = timedelta()
+    answer: str | None = None
+    ending: EndRun | None = None
+    failure: Failure | None = None
+    ended_at: datetime | None = None
+
+    def approvals(self) -> dict[CommandId, RequestApproval]:
+        """The approvals that wait for a person, by the command that asks."""
+        return {id: command for id, command in self.outstanding.items() if isinstance(command, RequestApproval)}
+
+    def plan_of(self, approval: RequestApproval) -> Plan | None:
+        """The plan that an approval is about."""
+        open_call = self.open_calls.get(approval.call.id)
+        return open_call.plan if open_call else None
+
+    @property
+    def outcome(self) -> Literal["open", "waiting", "queued", "completed", "failed", "cancelled"]:
+        """One word for a list of runs."""
+        if self.phase == "ended" and self.ending:
+            return self.ending.outcome
+        if self.phase == "queued":
+            return "queued"
+        return "waiting" if self.approvals() else "open"

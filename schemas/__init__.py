@@ -1,0 +1,1 @@
+"""What is said on the bus: frozen values, their names and their places. Imports nothing of ours."""

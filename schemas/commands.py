@@ -1,0 +1,166 @@
+"""What the conductor asks of a service, a person or a clock: imperative, answered by exactly one event each.
+
+A command's canonical JSON is part of its id, so it holds references (event ids) instead of content.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal, TypeAlias, get_args
+
+from pydantic import Field
+
+from schemas.agent import WhenBusy
+from schemas.canonical import JsonObject
+from schemas.ids import Token
+from schemas.messages import Sampling
+from schemas.tools import ToolCall, Value
+
+Role: TypeAlias = Literal["client", "conductor", "llm", "retrieval", "memory", "tools", "person", "timer", "recorder"]
+
+
+class Command(Value):
+    """A request that one role answers; `lane` splits a role into hosts that are not interchangeable."""
+
+    role: ClassVar[Role]
+
+    @property
+    def lane(self) -> str:
+        return "main"
+
+
+class RecallMemory(Command):
+    """Open a turn of the conversation and say what was said before."""
+
+    role: ClassVar[Role] = "memory"
+    kind: Literal["RecallMemory"] = "RecallMemory"
+    conversation: Token
+    user: Token
+    when_busy: WhenBusy
+    deadline: datetime
+    history_tokens: int
+
+
+class StoreTurn(Command):
+    """Close the turn: keep what was asked and answered (an event id), and let the next one in."""
+
+    role: ClassVar[Role] = "memory"
+    kind: Literal["StoreTurn"] = "StoreTurn"
+    conversation: Token
+    user: Token
+    outcome: Literal["answered", "failed", "cancelled"]
+    answer_of: str | None = None
+
+
+class SelectTools(Command):
+    """Find the tools that fit the request."""
+
+    role: ClassVar[Role] = "retrieval"
+    kind: Literal["SelectTools"] = "SelectTools"
+    always: tuple[str, ...]
+    forbidden: tuple[str, ...]
+    k: int
+
+
+class RetrieveKnowledge(Command):
+    """Find the passages that may answer the request."""
+
+    role: ClassVar[Role] = "retrieval"
+    kind: Literal["RetrieveKnowledge"] = "RetrieveKnowledge"
+    collections: tuple[str, ...]
+    k: int
+
+
+class Generate(Command):
+    """Let the model decide: an answer or calls.
+
+    after: the previous Generate of the run, whose prompt this one extends; inputs: the events whose
+    content is new since then. prompt_hash: digest of the whole prompt, which the log can rebuild.
+    """
+
+    role: ClassVar[Role] = "llm"
+    kind: Literal["Generate"] = "Generate"
+    model: str
+    after: str | None
+    inputs: tuple[str, ...]
+    prompt_hash: str
+    sampling: Sampling
+
+
+class PlanCall(Command):
+    """Look at the world and say what a write would do, without doing it."""
+
+    role: ClassVar[Role] = "tools"
+    kind: Literal["PlanCall"] = "PlanCall"
+    call: ToolCall
+    card_hash: str
+    host: str
+
+    @property
+    def lane(self) -> str:
+        return self.host
+
+
+class CallTool(Command):
+    """Run a tool. A write carries its plan and its key; an approved one carries the approval's event id."""
+
+    role: ClassVar[Role] = "tools"
+    kind: Literal["CallTool"] = "CallTool"
+    call: ToolCall
+    card_hash: str
+    host: str
+    plan: str | None = None
+    approval: str | None = None
+    write_key: str | None = None
+
+    @property
+    def lane(self) -> str:
+        return self.host
+
+
+class RequestApproval(Command):
+    """Ask a person whether a planned write may happen."""
+
+    role: ClassVar[Role] = "person"
+    kind: Literal["RequestApproval"] = "RequestApproval"
+    call: ToolCall
+    plan: str
+    approval_hash: str
+    expires: datetime
+
+
+class StartTimer(Command):
+    """Tell the run when a moment has come."""
+
+    role: ClassVar[Role] = "timer"
+    kind: Literal["StartTimer"] = "StartTimer"
+    at: datetime
+    purpose: Literal["deadline", "approval"]
+    about: str = ""
+
+
+class EndRun(Command):
+    """State the outcome; the conductor answers it itself with the terminal event."""
+
+    role: ClassVar[Role] = "conductor"
+    kind: Literal["EndRun"] = "EndRun"
+    outcome: Literal["completed", "failed", "cancelled"]
+    answer_of: str | None = None
+    error: JsonObject | None = None
+
+
+AnyCommand: TypeAlias = (
+    RecallMemory
+    | StoreTurn
+    | SelectTools
+    | RetrieveKnowledge
+    | Generate
+    | PlanCall
+    | CallTool
+    | RequestApproval
+    | StartTimer
+    | EndRun
+)
+TaggedCommand: TypeAlias = Annotated[AnyCommand, Field(discriminator="kind")]
+
+COMMANDS: tuple[type[Command], ...] = get_args(AnyCommand)

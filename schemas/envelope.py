@@ -1,0 +1,212 @@
+"""The envelope of every fact and command: CloudEvents 1.0 in structured JSON.
+
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md with the extension attributes
+tenant, run, causes, slot, origin, schemaversion, decider and traceparent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Generic, Literal, TypeAlias, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schemas.canonical import JsonObject, read_json
+from schemas.commands import COMMANDS, AnyCommand, Command, Role
+from schemas.errors import ProtocolError
+from schemas.events import EVENTS, Answered, AnyEvent, CancelRequested, Event
+from schemas.ids import CommandId, EventId, RunId, Token, event_id
+
+MAX_BYTES = 8 * 1024 * 1024
+TYPE_PREFIX = "io.milepost."
+VERSION = "1"
+DECIDER = "1"
+
+_BY_TYPE: dict[str, type[Event] | type[Command]] = {
+    **{f"{TYPE_PREFIX}{cls.__name__}.v{VERSION}": cls for cls in EVENTS},
+    **{f"{TYPE_PREFIX}{cls.__name__}.v{VERSION}": cls for cls in COMMANDS},
+}
+
+
+class UnknownType(ProtocolError):
+    """The message is well-formed and of a type this version does not know; it is parked, not refused."""
+
+
+class Header(BaseModel):
+    """The attributes of a message, without its data."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str = Field(pattern=r"^[0-9a-f]{32}$")
+    source: str = Field(min_length=1, max_length=256)
+    type: str = Field(min_length=1, max_length=128)
+    subject: Token
+    time: datetime
+    datacontenttype: Literal["application/json"] = "application/json"
+    tenant: Token
+    run: str = Field(pattern=r"^[0-9]{6}-[0-9a-f]{32}$")
+    causes: str = ""
+    origin: str = "system"
+    schemaversion: str = VERSION
+    decider: str = DECIDER
+    traceparent: str | None = None
+
+
+BodyT = TypeVar("BodyT", bound=Event | Command)
+
+
+class Envelope(BaseModel, Generic[BodyT]):
+    """One message: its header and its body. `slot` (CloudEvents `subject`) is its place in the run."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    header: Header
+    body: BodyT
+    material: JsonObject = Field(default_factory=dict)
+
+    @property
+    def id(self) -> EventId:
+        return EventId(self.header.id)
+
+    @property
+    def run(self) -> RunId:
+        return RunId(self.header.run)
+
+    @property
+    def tenant(self) -> str:
+        return self.header.tenant
+
+    @property
+    def slot(self) -> str:
+        return self.header.subject
+
+    @property
+    def role(self) -> str:
+        """The role that speaks, as `source` (/milepost/ROLE/INSTANCE) says."""
+        return role_of(self.header.source)
+
+    @property
+    def time(self) -> datetime:
+        return self.header.time
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        return tuple(self.header.causes.split())
+
+
+Fact: TypeAlias = Envelope[AnyEvent]
+Order: TypeAlias = Envelope[AnyCommand]
+
+
+def source_of(role: Role, instance: str) -> str:
+    """The CloudEvents source of a process."""
+    return f"/milepost/{role}/{instance}"
+
+
+def role_of(source: str) -> str:
+    """The role in a source; ProtocolError if the source has another form."""
+    parts = source.split("/")
+    if len(parts) != 4 or parts[1] != "milepost":
+        raise ProtocolError(f"{source!r} is no source of Milepost.")
+    return parts[2]
+
+
+def type_of(body: Event | Command | type[Event] | type[Command]) -> str:
+    """The CloudEvents type of a body, such as io.milepost.RunRequested.v1."""
+    cls = body if isinstance(body, type) else type(body)
+    return f"{TYPE_PREFIX}{cls.__name__}.v{VERSION}"
+
+
+def new_fact(
+    event: AnyEvent, *, run: RunId, tenant: str, slot: str, source: str, time: datetime,
+    causes: Iterable[str] = (), decider: str = DECIDER, traceparent: str | None = None,
+) -> Fact:  # fmt: skip
+    """A fact in its slot; its id is derived from where it stands."""
+    header = Header(
+        id=event_id(run, slot), source=source, type=type_of(event), subject=slot, time=time, tenant=tenant, run=run,
+        causes=" ".join(causes), origin=event.origin, decider=decider, traceparent=traceparent,
+    )  # fmt: skip
+    return Envelope[AnyEvent].model_construct(header=header, body=event, material={})
+
+
+def new_order(
+    command: AnyCommand, *, id: CommandId, run: RunId, tenant: str, source: str, time: datetime, causes: Iterable[str],
+    material: dict[str, object] | None = None, decider: str = DECIDER, traceparent: str | None = None,
+) -> Order:  # fmt: skip
+    """A command on its way. material: content its references stand for, so that a service need not read the log."""
+    header = Header(
+        id=id, source=source, type=type_of(command), subject=id, time=time, tenant=tenant, run=run,
+        causes=" ".join(causes),
+        decider=decider, traceparent=traceparent,
+    )  # fmt: skip
+    return Envelope[AnyCommand].model_construct(header=header, body=command, material=material or {})
+
+
+def encode(envelope: Fact | Order) -> bytes:
+    """The bytes that go on the bus and into the log."""
+    message = envelope.header.model_dump(mode="json", exclude_none=True)
+    message["data"] = envelope.body.model_dump(mode="json")
+    if envelope.material:
+        message["material"] = envelope.material
+    return orjson.dumps(message)
+
+
+def decode(raw: bytes) -> Fact | Order:
+    """Read one message strictly.
+
+    Raises UnknownType for a type of a newer version and ProtocolError for everything else that is wrong.
+    """
+    message = read_json(raw, limit=MAX_BYTES)
+    if not isinstance(message, dict):
+        raise ProtocolError("The message is no JSON object.")
+    data, material = message.pop("data", None), message.pop("material", {})
+    try:
+        header = Header.model_validate(message)
+    except ValidationError as error:
+        raise ProtocolError("The message is no envelope of Milepost.", why=_reasons(error)) from error
+    body_type = _BY_TYPE.get(header.type)
+    if body_type is None:
+        raise UnknownType(f"The type {header.type!r} is unknown to this version.", hint="milepost --version")
+    try:
+        body = body_type.model_validate(data)
+    except ValidationError as error:
+        raise ProtocolError(f"The data is no {body_type.__name__}.", why=_reasons(error)) from error
+    if not isinstance(material, dict):
+        raise ProtocolError("The material of a command is no JSON object.")
+    return Envelope.model_construct(header=header, body=body, material=material)
+
+
+def decode_fact(raw: bytes) -> Fact:
+    """Read a fact; ProtocolError if the message is a command, or its id is not its slot's."""
+    envelope = decode(raw)
+    if not isinstance(envelope.body, Event):
+        raise ProtocolError(f"{envelope.header.type} is no event.")
+    if envelope.id != event_id(envelope.run, envelope.slot):
+        raise ProtocolError("The event's id is not the id of its run and slot.")
+    if envelope.role not in speakers(envelope.body):
+        raise ProtocolError(f"{envelope.role} may not state {type(envelope.body).__name__}.")
+    return envelope
+
+
+def speakers(event: Event) -> frozenset[str]:
+    """The roles that may state an event: who was asked, or whom the event belongs to."""
+    if isinstance(event, CancelRequested):
+        return frozenset({"client", "memory"})
+    return frozenset({event.command.role if isinstance(event, Answered) else event.role})
+
+
+def decode_order(raw: bytes) -> Order:
+    """Read a command; ProtocolError if the message is an event."""
+    envelope = decode(raw)
+    if not isinstance(envelope.body, Command):
+        raise ProtocolError(f"{envelope.header.type} is no command.")
+    return envelope
+
+
+def _reasons(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc']) or 'message'}: {item['msg']}" for item in error.errors()[:3]
+    )

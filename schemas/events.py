@@ -1,0 +1,289 @@
+"""What has happened in a run: past tense, closed union, one event a slot, for ever."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal, TypeAlias, get_args
+
+from pydantic import Field
+
+from schemas.agent import AgentSpec
+from schemas.commands import Role, TaggedCommand
+from schemas.ids import Text, Token
+from schemas.messages import Generation, Origin
+from schemas.tools import Preview, ToolCard, ToolResult, Value
+
+
+class Event(Value):
+    """A fact. role: who may state it. origin: where its content came from."""
+
+    role: ClassVar[Role]
+    origin: ClassVar[Origin] = "system"
+
+
+class Answered(Event):
+    """A fact that answers a command, which it carries so that one line of the log tells both."""
+
+    command: TaggedCommand
+
+
+class Failure(Value):
+    """Why something failed: the type of the error, what happened, why, and what to do next."""
+
+    type: str
+    what: str
+    why: str = ""
+    hint: str = ""
+    attempts: int = 1
+
+
+class RunRequested(Event):
+    """A client asked an agent for something. key: the client's idempotency key."""
+
+    role: ClassVar[Role] = "client"
+    origin: ClassVar[Origin] = "user"
+    kind: Literal["RunRequested"] = "RunRequested"
+    agent: AgentSpec
+    task: Text
+    user: Token
+    conversation: Token
+    key: Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class CancelRequested(Event):
+    """Somebody asked to stop the run: the client, or a newer turn that interrupts it."""
+
+    role: ClassVar[Role] = "client"
+    origin: ClassVar[Origin] = "user"
+    kind: Literal["CancelRequested"] = "CancelRequested"
+    by: str
+    reason: str = ""
+
+
+class Turn(Value):
+    """One earlier exchange of the conversation."""
+
+    run: str
+    task: str
+    answer: str
+
+
+class MemoryRecalled(Answered):
+    """The turn is open; these were the turns before it."""
+
+    role: ClassVar[Role] = "memory"
+    kind: Literal["MemoryRecalled"] = "MemoryRecalled"
+    history: tuple[Turn, ...] = ()
+
+
+class TurnQueued(Answered):
+    """Another run of the conversation is open; this one waits for its end."""
+
+    role: ClassVar[Role] = "memory"
+    kind: Literal["TurnQueued"] = "TurnQueued"
+    behind: str
+    interrupts: bool = False
+
+
+class TurnRefused(Answered):
+    """Another run of the conversation is open, and the agent refuses a second one."""
+
+    role: ClassVar[Role] = "memory"
+    kind: Literal["TurnRefused"] = "TurnRefused"
+    by: str
+
+
+class TurnReleased(Event):
+    """The run this one waited for has ended."""
+
+    role: ClassVar[Role] = "memory"
+    kind: Literal["TurnReleased"] = "TurnReleased"
+    after: str
+
+
+class TurnStored(Answered):
+    """The turn is closed and remembered."""
+
+    role: ClassVar[Role] = "memory"
+    kind: Literal["TurnStored"] = "TurnStored"
+    released: str | None = None
+
+
+class ScoredCard(Value):
+    """A tool that was found, and why: the parts of its score by name."""
+
+    card: ToolCard
+    score: float
+    why: dict[str, float] = Field(default_factory=dict)
+
+
+class ToolsSelected(Answered):
+    """The tools the model will be offered, best first. catalog: digest of the catalogue that was searched."""
+
+    role: ClassVar[Role] = "retrieval"
+    origin: ClassVar[Origin] = "retrieved"
+    kind: Literal["ToolsSelected"] = "ToolsSelected"
+    tools: tuple[ScoredCard, ...]
+    catalog: str
+    searched: int
+
+
+class Passage(Value):
+    """A piece of a document: where it stands (heading, character offsets) and how well it fits."""
+
+    document: str
+    title: str
+    heading: str
+    start: int
+    end: int
+    text: str
+    hash: str
+    score: float
+
+
+class KnowledgeRetrieved(Answered):
+    """The passages found, best first."""
+
+    role: ClassVar[Role] = "retrieval"
+    origin: ClassVar[Origin] = "retrieved"
+    kind: Literal["KnowledgeRetrieved"] = "KnowledgeRetrieved"
+    passages: tuple[Passage, ...]
+
+
+class Generated(Answered):
+    """What the model said."""
+
+    role: ClassVar[Role] = "llm"
+    origin: ClassVar[Origin] = "model"
+    kind: Literal["Generated"] = "Generated"
+    generation: Generation
+    attempt: int = 1
+
+
+class CallPlanned(Answered):
+    """What the write would do. state: the resource state it was planned on; write_key: the effect's identity."""
+
+    role: ClassVar[Role] = "tools"
+    origin: ClassVar[Origin] = "tool"
+    kind: Literal["CallPlanned"] = "CallPlanned"
+    preview: Preview
+    state: str
+    write_key: str
+
+
+class ToolReturned(Answered):
+    """The tool answered. repeated: the effect had happened before under the same key; this is its receipt."""
+
+    role: ClassVar[Role] = "tools"
+    origin: ClassVar[Origin] = "tool"
+    kind: Literal["ToolReturned"] = "ToolReturned"
+    result: ToolResult
+    repeated: bool = False
+
+
+class ToolFailed(Answered):
+    """The tool, or the gate before it, said no; nothing was changed."""
+
+    role: ClassVar[Role] = "tools"
+    origin: ClassVar[Origin] = "tool"
+    kind: Literal["ToolFailed"] = "ToolFailed"
+    failure: Failure
+
+
+class ToolInDoubt(Answered):
+    """Whether the effect happened cannot be known; a person decides."""
+
+    role: ClassVar[Role] = "tools"
+    origin: ClassVar[Origin] = "tool"
+    kind: Literal["ToolInDoubt"] = "ToolInDoubt"
+    failure: Failure
+
+
+class ApprovalGranted(Answered):
+    """A person allowed the planned write. approval_hash: what exactly was allowed."""
+
+    role: ClassVar[Role] = "person"
+    origin: ClassVar[Origin] = "user"
+    kind: Literal["ApprovalGranted"] = "ApprovalGranted"
+    by: str
+    approval_hash: str
+
+
+class ApprovalRefused(Answered):
+    """A person refused the planned write."""
+
+    role: ClassVar[Role] = "person"
+    origin: ClassVar[Origin] = "user"
+    kind: Literal["ApprovalRefused"] = "ApprovalRefused"
+    by: str
+    reason: str = ""
+
+
+class TimerFired(Answered):
+    """The moment has come."""
+
+    role: ClassVar[Role] = "timer"
+    kind: Literal["TimerFired"] = "TimerFired"
+    fired: datetime
+
+
+class StepFailed(Answered):
+    """A service gave up on a command: wrong input, or too many attempts."""
+
+    role: ClassVar[Role] = "conductor"
+    kind: Literal["StepFailed"] = "StepFailed"
+    failure: Failure
+
+
+class RunCompleted(Answered):
+    """The run ended with an answer."""
+
+    role: ClassVar[Role] = "conductor"
+    kind: Literal["RunCompleted"] = "RunCompleted"
+    answer: str
+
+
+class RunFailed(Answered):
+    """The run ended without an answer."""
+
+    role: ClassVar[Role] = "conductor"
+    kind: Literal["RunFailed"] = "RunFailed"
+    failure: Failure
+
+
+class RunCancelled(Answered):
+    """The run was stopped."""
+
+    role: ClassVar[Role] = "conductor"
+    kind: Literal["RunCancelled"] = "RunCancelled"
+    by: str
+    reason: str = ""
+
+
+AnyEvent: TypeAlias = (
+    RunRequested
+    | CancelRequested
+    | MemoryRecalled
+    | TurnQueued
+    | TurnRefused
+    | TurnReleased
+    | TurnStored
+    | ToolsSelected
+    | KnowledgeRetrieved
+    | Generated
+    | CallPlanned
+    | ToolReturned
+    | ToolFailed
+    | ToolInDoubt
+    | ApprovalGranted
+    | ApprovalRefused
+    | TimerFired
+    | StepFailed
+    | RunCompleted
+    | RunFailed
+    | RunCancelled
+)
+
+EVENTS: tuple[type[Event], ...] = get_args(AnyEvent)
+Terminal: TypeAlias = RunCompleted | RunFailed | RunCancelled
+TERMINAL: tuple[type[Event], ...] = get_args(Terminal)

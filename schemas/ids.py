@@ -1,0 +1,77 @@
+"""Names and derived ids: equal requests get equal ids, so a retry can be recognised anywhere."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, NewType
+
+from pydantic import StringConstraints
+
+from schemas.canonical import canonical, digest
+from schemas.errors import ProtocolError
+
+RunId = NewType("RunId", str)
+EventId = NewType("EventId", str)
+CommandId = NewType("CommandId", str)
+
+TOKEN = r"^[A-Za-z0-9_-]{1,64}$"
+_TOKEN = re.compile(TOKEN)
+_RUN = re.compile(r"^[0-9]{6}-[0-9a-f]{32}$")
+
+Token = Annotated[str, StringConstraints(pattern=TOKEN)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=200_000)]
+
+PARTITIONS = 16
+
+REQUEST_SLOT = "request"
+CANCEL_SLOT = "cancel"
+END_SLOT = "end"
+RELEASE_SLOT = "release"
+
+
+def checked_token(value: str, what: str = "name") -> str:
+    """The value, if it may stand as one token of a subject; ProtocolError if not."""
+    if not _TOKEN.match(value) or value.endswith("\n"):
+        raise ProtocolError(
+            f"{value!r} is no valid {what}.",
+            why="only A-Z a-z 0-9 _ - and at most 64 characters may stand in a subject",
+        )
+    return value
+
+
+def segment_of(moment: datetime) -> str:
+    """The segment (UTC month) in which a run that begins at that moment lives."""
+    return moment.strftime("%Y%m")
+
+
+def run_id(tenant: str, key: str, segment: str) -> RunId:
+    """The run a tenant's idempotency key names in a segment; the same key gives the same run."""
+    return RunId(f"{segment}-{digest('run', tenant, key)}")
+
+
+def checked_run(value: str) -> RunId:
+    """The value as a run id; ProtocolError if it has not the form YYYYMM-<32 hex digits>."""
+    if not _RUN.match(value) or value.endswith("\n"):
+        raise ProtocolError(f"{value!r} is no run id.", why="a run id is YYYYMM-<32 hex digits>", hint="milepost runs ls")
+    return RunId(value)
+
+
+def segment_of_run(run: RunId) -> str:
+    """The segment that a run id carries."""
+    return run[:6]
+
+
+def partition_of(run: RunId) -> int:
+    """The partition of a run, 0 to 15: locality only, never correctness."""
+    return int(run[7:11], 16) % PARTITIONS
+
+
+def event_id(run: RunId, slot: str) -> EventId:
+    """The id of the one event that can ever stand in a slot of a run."""
+    return EventId(digest("event", run, slot))
+
+
+def command_id(run: RunId, cause: EventId, command: object) -> CommandId:
+    """The id of the command that an event causes, over the command's canonical JSON."""
+    return CommandId(digest("command", run, cause, canonical(command)))

@@ -1,0 +1,150 @@
+"""Every subject, built and parsed here and nowhere else.
+
+Facts     mp.ev.{segment}.{partition}.{run}.{tenant}.{role}.{slot}
+Commands  mp.cmd.{role}.{lane}.{tenant}.{run}.{command}
+Asks      mp.ask.{tenant}.{run}.{command}          a person is asked (core; the log holds the truth)
+Deltas    mp.delta.{tenant}.{run}.{command}        text as it is generated (core)
+Stops     mp.stop.{role}.{run}                     a run was cancelled: give up its work (core)
+Cards     mp.card.{tenant}.{lane}.{tool}           a tool and its host, last value kept
+Services  mp.svc.{role}.{verb}                     questions to a service (core request and reply)
+Dead      mp.dead.{role}                           what could not be read, as it came
+
+The slot of a fact is the id of the command it answers, or one of request, cancel, release, end. Since a slot's
+subject takes one message for ever, a command has one result and a run has one end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.commands import Role
+from schemas.errors import ProtocolError
+from schemas.ids import RunId, checked_run, checked_token, partition_of, segment_of_run
+
+ROOT = "mp"
+COMMAND_STREAM = "COMMANDS"
+CARD_STREAM = "CARDS"
+DEAD_STREAM = "DEAD"
+RUN_STREAM_PREFIX = "RUNS_"
+
+COMMAND_SUBJECTS = f"{ROOT}.cmd.>"
+CARD_SUBJECTS = f"{ROOT}.card.>"
+DEAD_SUBJECTS = f"{ROOT}.dead.>"
+
+
+@dataclass(frozen=True, slots=True)
+class FactSubject:
+    """Where one fact stands."""
+
+    run: RunId
+    tenant: str
+    role: str
+    slot: str
+
+    def __str__(self) -> str:
+        head = f"{ROOT}.ev.{segment_of_run(self.run)}.{partition_of(self.run)}.{self.run}"
+        return f"{head}.{self.tenant}.{self.role}.{self.slot}"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSubject:
+    """Where one command waits."""
+
+    role: str
+    lane: str
+    tenant: str
+    run: RunId
+    command: str
+
+    def __str__(self) -> str:
+        return f"{ROOT}.cmd.{self.role}.{self.lane}.{self.tenant}.{self.run}.{self.command}"
+
+
+def fact(run: RunId, tenant: str, role: Role, slot: str) -> FactSubject:
+    """The checked place of a fact."""
+    return FactSubject(checked_run(run), checked_token(tenant, "tenant"), role, checked_token(slot, "slot"))
+
+
+def command(role: Role, lane: str, tenant: str, run: RunId, command_id: str) -> CommandSubject:
+    """The checked place of a command."""
+    lane, tenant = checked_token(lane, "lane"), checked_token(tenant, "tenant")
+    return CommandSubject(role, lane, tenant, checked_run(run), checked_token(command_id, "command id"))
+
+
+def parse_fact(subject: str) -> FactSubject:
+    """The parts of a fact's subject; ProtocolError if it is none, or names a wrong segment or partition."""
+    tokens = subject.split(".")
+    if len(tokens) != 8 or tokens[:2] != [ROOT, "ev"]:
+        raise ProtocolError(f"{subject!r} is no subject of a fact.")
+    parsed = FactSubject(checked_run(tokens[4]), checked_token(tokens[5]), checked_token(tokens[6]), checked_token(tokens[7]))
+    if str(parsed) != subject:
+        raise ProtocolError(f"{subject!r} has a segment or partition that its run does not have.")
+    return parsed
+
+
+def parse_command(subject: str) -> CommandSubject:
+    """The parts of a command's subject; ProtocolError if it is none."""
+    tokens = subject.split(".")
+    if len(tokens) != 7 or tokens[:2] != [ROOT, "cmd"]:
+        raise ProtocolError(f"{subject!r} is no subject of a command.")
+    return CommandSubject(
+        checked_token(tokens[2]), checked_token(tokens[3]), checked_token(tokens[4]), checked_run(tokens[5]),
+        checked_token(tokens[6]),
+    )  # fmt: skip
+
+
+def run_stream(segment: str) -> str:
+    """The stream that holds a segment's runs."""
+    return f"{RUN_STREAM_PREFIX}{checked_token(segment, 'segment')}"
+
+
+def segment_subjects(segment: str) -> str:
+    """Every fact of a segment."""
+    return f"{ROOT}.ev.{checked_token(segment, 'segment')}.>"
+
+
+def run_subjects(run: RunId) -> str:
+    """Every fact of a run."""
+    return f"{ROOT}.ev.{segment_of_run(run)}.{partition_of(run)}.{checked_run(run)}.>"
+
+
+def request_subjects(segment: str) -> str:
+    """The first fact of every run of a segment."""
+    return f"{ROOT}.ev.{checked_token(segment, 'segment')}.*.*.*.client.request"
+
+
+def role_commands(role: Role, lane: str) -> str:
+    """Every command that waits for a role's lane."""
+    return f"{ROOT}.cmd.{role}.{checked_token(lane, 'lane')}.>"
+
+
+def ask(tenant: str, run: RunId, command_id: str) -> str:
+    """Where a person hears that a run waits for an approval."""
+    return f"{ROOT}.ask.{checked_token(tenant)}.{checked_run(run)}.{checked_token(command_id)}"
+
+
+def delta(tenant: str, run: RunId, command_id: str) -> str:
+    """Where the text of one generation is heard as it comes; `*` for the command hears all of a run."""
+    last = command_id if command_id == "*" else checked_token(command_id)
+    return f"{ROOT}.delta.{checked_token(tenant)}.{checked_run(run)}.{last}"
+
+
+def stop(role: Role | str, run: str) -> str:
+    """Where a service hears that a run was cancelled; `*` for the run hears all."""
+    return f"{ROOT}.stop.{role}.{run if run == '*' else checked_run(run)}"
+
+
+def card(tenant: str, lane: str, tool: str) -> str:
+    """Where a tool's card stands; the last one counts."""
+    owner = "_all" if tenant == "*" else checked_token(tenant, "tenant")
+    return f"{ROOT}.card.{owner}.{checked_token(lane, 'lane')}.{checked_token(tool, 'tool name')}"
+
+
+def question(role: Role, verb: str) -> str:
+    """Where a service answers questions."""
+    return f"{ROOT}.svc.{role}.{checked_token(verb)}"
+
+
+def dead(role: str) -> str:
+    """Where messages go that nobody could read."""
+    return f"{ROOT}.dead.{checked_token(role)}"

@@ -1,0 +1,94 @@
+"""What a tool is to the model, the catalogue and the ledger: cards, calls, plans and results."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from schemas.canonical import JsonObject, canonical, digest
+from schemas.ids import Token
+
+ToolName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+Effect: TypeAlias = Literal["read", "write", "destructive"]
+Idempotency: TypeAlias = Literal["key", "query", "none"]
+
+
+class Value(BaseModel):
+    """A frozen value that tolerates fields of a newer writer."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ToolCard(Value):
+    """One tool as the model and the catalogue see it.
+
+    parameters: JSON Schema of an object. effect: set by the operator, never by the tool's own text.
+    idempotency: how a provider tells a repeated write apart - by our key, by a query, or not at all.
+    lane: which tool host answers; the commands of a lane go to that host alone.
+    """
+
+    name: ToolName
+    description: str = Field(min_length=1, max_length=4000)
+    parameters: JsonObject
+    effect: Effect = "read"
+    idempotency: Idempotency = "none"
+    lane: Token = "builtin"
+    version: str = "1"
+    title: str = ""
+    examples: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    timeout_s: float = Field(default=30.0, gt=0, le=3600)
+
+    def hash(self) -> str:
+        """Digest over the whole card: what a run pins."""
+        return digest("card", canonical(self.model_dump(mode="json")))
+
+
+class ToolCall(Value):
+    """A call the model asks for; the id is unique in its run."""
+
+    id: Token
+    name: str
+    arguments: JsonObject = Field(default_factory=dict)
+
+
+class Preview(Value):
+    """What a write would do, for the person who approves it.
+
+    rows: label and text pairs in the order to show, such as ("expires", "2026-12-01 -> 2027-03-01").
+    price and currency: what it costs, when the provider tells.
+    """
+
+    summary: str
+    rows: tuple[tuple[str, str], ...] = ()
+    price: str | None = None
+    currency: str | None = None
+
+
+class Part(Value):
+    """One piece of a tool's result: its media type and either text, JSON or a reference to bytes."""
+
+    kind: Literal["text", "json", "image", "audio", "video", "file", "table"]
+    text: str | None = None
+    json_value: object = None
+    ref: str | None = None
+    media_type: str | None = None
+
+
+class ToolResult(Value):
+    """What a tool gave back: what the model reads, and the parts a program reads."""
+
+    text: str
+    parts: tuple[Part, ...] = ()
+
+
+def write_key(tenant: str, tool: str, arguments: dict[str, object], state: str) -> str:
+    """The identity of an effect: tenant, tool, canonical arguments and the resource state it was planned on."""
+    return digest("write", tenant, tool, canonical(arguments), state)
+
+
+def call_key(tool: str, arguments: dict[str, object]) -> str:
+    """The identity of a call inside a run: the same tool with the same arguments."""
+    return digest("call", tool, canonical(arguments))

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeAlias, TypeVar
 
 from runtime import policy, prompt
-from runtime.state import OpenCall, Plan, RunState
+from runtime.state import OpenCall, Plan, RunState, changed
 from schemas.commands import (
     AnyCommand,
     CallTool,
@@ -51,7 +51,7 @@ from schemas.events import (
     TurnReleased,
     TurnStored,
 )
-from schemas.ids import CommandId, EventId, command_id
+from schemas.ids import CommandId, EventId, command_id, run_id, segment_of_run
 from schemas.messages import Message
 from schemas.tools import ToolCall, call_key
 
@@ -73,7 +73,7 @@ _NOTHING: tuple[AnyCommand, ...] = ()
 def advance(state: RunState, fact: Fact) -> tuple[RunState, tuple[Decision, ...]]:
     """Fold one fact. A fact that answers nothing that is open (late, repeated, foreign) changes nothing."""
     event = fact.body
-    if state.phase == "ended":
+    if state.phase == "ended" or fact.run != state.run or fact.tenant != (state.tenant or fact.tenant):
         return state, ()
     if isinstance(event, TERMINAL):
         return _end(state, fact), ()
@@ -81,11 +81,11 @@ def advance(state: RunState, fact: Fact) -> tuple[RunState, tuple[Decision, ...]
         if state.outstanding.get(CommandId(fact.slot)) != event.command:
             return state, ()
         left = {id: command for id, command in state.outstanding.items() if id != fact.slot}
-        state = replace(state, outstanding=left)
+        state = changed(state, outstanding=left)
     state, commands = _REACTIONS[type(event)](state, fact)
     decisions = tuple(_decide(state, fact, command) for command in commands)
     if decisions:
-        state = replace(
+        state = changed(
             state, outstanding={**state.outstanding, **{each.id: each.command for each in decisions}},
             last_generate=next((each.id for each in decisions if isinstance(each.command, Generate)), state.last_generate),
         )  # fmt: skip
@@ -99,7 +99,7 @@ def _decide(state: RunState, fact: Fact, command: AnyCommand) -> Decision:
 def _end(state: RunState, fact: Fact) -> RunState:
     if not isinstance(fact.body, Answered) or fact.body.command != state.ending:
         return state
-    return replace(state, phase="ended", outstanding={}, ended_at=fact.time)
+    return changed(state, phase="ended", outstanding={}, ended_at=fact.time)
 
 
 # --- the beginning: gather what the first generation needs -------------------------------------------
@@ -107,9 +107,9 @@ def _end(state: RunState, fact: Fact) -> RunState:
 
 def _requested(state: RunState, fact: Fact) -> Step:
     event = _expect(fact, RunRequested)
-    if state.phase != "new":
-        return state, _NOTHING
-    state = replace(
+    if state.phase != "new" or fact.run != run_id(fact.tenant, event.key, segment_of_run(fact.run)):
+        return state, _NOTHING  # nobody else's key names this run
+    state = changed(
         state, phase="gathering", tenant=fact.tenant, decider=fact.header.decider, request=event,
         request_event=fact.id, requested_at=fact.time, inputs=(fact.id,),
     )  # fmt: skip
@@ -117,11 +117,11 @@ def _requested(state: RunState, fact: Fact) -> Step:
     if agent.tool_k or agent.tools:
         commands.append(SelectTools(always=agent.tools, forbidden=agent.forbidden, k=agent.tool_k))
     else:
-        state = replace(state, gathered=state.gathered | {"tools"})
+        state = changed(state, gathered=state.gathered | {"tools"})
     if agent.knowledge_k:
         commands.append(RetrieveKnowledge(collections=agent.collections, k=agent.knowledge_k))
     else:
-        state = replace(state, gathered=state.gathered | {"knowledge"})
+        state = changed(state, gathered=state.gathered | {"knowledge"})
     commands.append(StartTimer(at=fact.time + timedelta(seconds=agent.budget.deadline_s), purpose="deadline"))
     return state, tuple(commands)
 
@@ -140,22 +140,22 @@ def _recall(state: RunState) -> AnyCommand:
 
 def _recalled(state: RunState, fact: Fact) -> Step:
     event = _expect(fact, MemoryRecalled)
-    state = replace(state, history=event.history, phase="gathering")
+    state = changed(state, history=event.history, phase="gathering")
     return _gathered(state, fact, "memory")
 
 
 def _queued(state: RunState, fact: Fact) -> Step:
     if "release" in state.gathered:
-        return replace(state, gathered=state.gathered - {"release"}), (_recall(state),)
-    return replace(state, phase="queued"), _NOTHING
+        return changed(state, gathered=state.gathered - {"release"}), (_recall(state),)
+    return changed(state, phase="queued"), _NOTHING
 
 
 def _released(state: RunState, fact: Fact) -> Step:
     if state.phase == "gathering":  # the release overtook the answer that tells of the queue
-        return replace(state, gathered=state.gathered | {"release"}), _NOTHING
+        return changed(state, gathered=state.gathered | {"release"}), _NOTHING
     if state.phase != "queued":
         return state, _NOTHING
-    return replace(state, phase="gathering"), (_recall(state),)
+    return changed(state, phase="gathering"), (_recall(state),)
 
 
 def _turn_refused(state: RunState, fact: Fact) -> Step:
@@ -164,22 +164,22 @@ def _turn_refused(state: RunState, fact: Fact) -> Step:
         type="ConversationBusy", what="The conversation has an open run, and its agent refuses a second one.",
         why=f"run {event.by} is open", hint=f"milepost runs follow {event.by}",
     )  # fmt: skip
-    return _finish(replace(state, failure=failure), EndRun(outcome="failed", error=failure.model_dump(mode="json")))
+    return _finish(changed(state, failure=failure), EndRun(outcome="failed", error=failure.model_dump(mode="json")))
 
 
 def _selected(state: RunState, fact: Fact) -> Step:
     event = _expect(fact, ToolsSelected)
-    state = replace(state, tools=tuple(each.card for each in event.tools))
+    state = changed(state, tools=tuple(each.card for each in event.tools))
     return _gathered(state, fact, "tools")
 
 
 def _knowledge(state: RunState, fact: Fact) -> Step:
     event = _expect(fact, KnowledgeRetrieved)
-    return _gathered(replace(state, passages=event.passages), fact, "knowledge")
+    return _gathered(changed(state, passages=event.passages), fact, "knowledge")
 
 
 def _gathered(state: RunState, fact: Fact, what: str) -> Step:
-    state = replace(state, gathered=state.gathered | {what}, inputs=(*state.inputs, fact.id))
+    state = changed(state, gathered=state.gathered | {what}, inputs=(*state.inputs, fact.id))
     if state.phase == "gathering" and state.gathered >= {"memory", "tools", "knowledge"}:
         return _generate(state)
     return state, _NOTHING
@@ -195,26 +195,28 @@ def _generate(state: RunState) -> Step:
             type="BudgetExceeded", what=f"The run took {state.steps} model turns without an answer.",
             why="the agent's step budget is spent", hint="raise budget.steps of the agent, or ask in smaller pieces",
         ))  # fmt: skip
+    state, prompt_hash = prompt.digested(state)
     command = Generate(
-        model=request.agent.model, after=state.last_generate, inputs=state.inputs,
-        prompt_hash=prompt.build(state).hash(), sampling=request.agent.sampling,
+        model=request.agent.model, after=state.last_generate, inputs=state.inputs, prompt_hash=prompt_hash,
+        sampling=request.agent.sampling,
     )  # fmt: skip
-    return replace(state, phase="deciding", inputs=(), steps=state.steps + 1), (command,)
+    return changed(state, phase="deciding", inputs=(), steps=state.steps + 1), (command,)
 
 
 def _generated(state: RunState, fact: Fact) -> Step:
     event = _expect(fact, Generated)
     said = event.generation
-    message = Message(role="assistant", content=said.text, calls=said.calls, origin="model")
-    state = replace(state, messages=(*state.messages, message), inputs=(fact.id,))
-    if not said.calls:
-        state = replace(state, answer=said.text)
+    calls = tuple({call.id: call for call in reversed(said.calls)}.values())[::-1]  # an id names one call
+    message = Message(role="assistant", content=said.text, calls=calls, origin="model")
+    state = changed(state, messages=(*state.messages, message), inputs=(fact.id,))
+    if not calls:
+        state = changed(state, answer=said.text)
         return _close(state, "answered", fact.id)
-    state = replace(
-        state, phase="acting", open_calls={}, observations={}, generation_calls=tuple(call.id for call in said.calls)
+    state = changed(
+        state, phase="acting", open_calls={}, observations={}, generation_calls=tuple(call.id for call in calls)
     )
     commands: list[AnyCommand] = []
-    for call in said.calls:
+    for call in calls:
         state, command = _open_call(state, call)
         if command is not None:
             commands.append(command)
@@ -235,7 +237,7 @@ def _open_call(state: RunState, call: ToolCall) -> tuple[RunState, AnyCommand | 
         return _observe(state, call, "This was refused earlier in this run; do not ask for it again."), None
     if writes and any(call_key(each.call.name, each.call.arguments) == key for each in state.open_calls.values()):
         return _observe(state, call, "The same call is already under way."), None
-    state = replace(state, calls=state.calls + 1, open_calls={**state.open_calls, call.id: OpenCall(call=call, card=card)})
+    state = changed(state, calls=state.calls + 1, open_calls={**state.open_calls, call.id: OpenCall(call=call, card=card)})
     if writes:
         return state, PlanCall(call=call, card_hash=card.hash(), host=card.lane)
     return state, CallTool(call=call, card_hash=card.hash(), host=card.lane)
@@ -247,11 +249,11 @@ def _planned(state: RunState, fact: Fact) -> Step:
     open_call = replace(state.open_calls[call.id], plan=Plan(event=fact.id, planned=event))
     request = _request_of(state)
     if not policy.needs_approval(request.agent, open_call.card):
-        state = replace(state, open_calls={**state.open_calls, call.id: open_call})
+        state = changed(state, open_calls={**state.open_calls, call.id: open_call})
         return state, (_commit(open_call, approval=None),)
     expires = fact.time + timedelta(seconds=request.agent.budget.approval_s)
     ask = RequestApproval(call=call, plan=fact.id, approval_hash=policy.approval_hash(state.run, call, event), expires=expires)
-    state = replace(state, open_calls={**state.open_calls, call.id: replace(open_call, asked_at=fact.time)})
+    state = changed(state, open_calls={**state.open_calls, call.id: replace(open_call, asked_at=fact.time)})
     return state, (ask, StartTimer(at=expires, purpose="approval", about=call.id))
 
 
@@ -272,8 +274,9 @@ def _granted(state: RunState, fact: Fact) -> Step:
         return state, _NOTHING
     if event.approval_hash != asked.approval_hash or fact.time >= asked.expires:
         return _refuse(state, fact, asked.call, "The approval was for something else, or came too late.")
-    open_call = state.open_calls[asked.call.id]
-    return _waited(state, fact, asked.call), (_commit(open_call, approval=fact.id),)
+    commit = _commit(state.open_calls[asked.call.id], approval=fact.id)
+    state = _waited(state, fact, asked.call)
+    return state, (commit, *_clock_goes_on(state))
 
 
 def _refused(state: RunState, fact: Fact) -> Step:
@@ -284,24 +287,45 @@ def _refused(state: RunState, fact: Fact) -> Step:
 
 def _refuse(state: RunState, fact: Fact, call: ToolCall, text: str) -> Step:
     state = _waited(state, fact, call)
-    state = replace(state, refusals=state.refusals | {call_key(call.name, call.arguments)})
-    return _acted(_observe(state, call, text, fact.id), _NOTHING)
+    state = changed(state, refusals=state.refusals | {call_key(call.name, call.arguments)})
+    state, commands = _acted(_observe(state, call, text, fact.id), _NOTHING)
+    return state, (*commands, *_clock_goes_on(state))
 
 
 def _waited(state: RunState, fact: Fact, call: ToolCall) -> RunState:
-    open_call = state.open_calls[call.id]
-    since = open_call.asked_at or fact.time
-    return replace(
-        state, waited=state.waited + (fact.time - since),
-        open_calls={**state.open_calls, call.id: replace(open_call, asked_at=None)},
-    )  # fmt: skip
+    """Nobody is asked about this call any more; while another one waits, the waiting goes on."""
+    since = state.open_calls[call.id].asked_at or fact.time
+    open_calls = {
+        id: replace(each, asked_at=None if id == call.id else each.asked_at and min(each.asked_at, since))
+        for id, each in state.open_calls.items()
+    }
+    state = changed(state, open_calls=open_calls)
+    return state if _waits(state) else changed(state, waited=state.waited + max(fact.time - since, timedelta()))
+
+
+def _waits(state: RunState) -> bool:
+    return any(each.asked_at for each in state.open_calls.values())
+
+
+def _clock_goes_on(state: RunState) -> tuple[AnyCommand, ...]:
+    """A deadline that came while a person was asked is set anew when the waiting is over."""
+    ticks = any(isinstance(each, StartTimer) and each.purpose == "deadline" for each in state.outstanding.values())
+    if ticks or state.phase == "closing" or _waits(state):
+        return _NOTHING
+    return (StartTimer(at=_due(state), purpose="deadline"),)
+
+
+def _due(state: RunState) -> datetime:
+    if state.requested_at is None:
+        raise ValueError("a run that was not requested is never due")
+    return state.requested_at + timedelta(seconds=_request_of(state).agent.budget.deadline_s) + state.waited
 
 
 def _returned(state: RunState, fact: Fact) -> Step:
     event = _expect(fact, ToolReturned)
     call = _call_of(event.command)
     if isinstance(event.command, CallTool) and event.command.write_key:
-        state = replace(state, receipts={**state.receipts, call_key(call.name, call.arguments): event.result.text})
+        state = changed(state, receipts={**state.receipts, call_key(call.name, call.arguments): event.result.text})
     return _acted(_observe(state, call, event.result.text, fact.id), _NOTHING)
 
 
@@ -313,9 +337,12 @@ def _tool_failed(state: RunState, fact: Fact) -> Step:
 
 def _in_doubt(state: RunState, fact: Fact) -> Step:
     event = _expect(fact, ToolInDoubt)
-    call = _call_of(event.command)
-    text = f"It is not known whether this happened; do not try again, tell the user. {event.failure.what}"
-    state = replace(state, receipts={**state.receipts, call_key(call.name, call.arguments): text})
+    return _unknown(state, fact, _call_of(event.command), event.failure)
+
+
+def _unknown(state: RunState, fact: Fact, call: ToolCall, failure: Failure) -> Step:
+    text = f"It is not known whether this happened; do not try again, tell the user. {failure.what}"
+    state = changed(state, receipts={**state.receipts, call_key(call.name, call.arguments): text})
     return _acted(_observe(state, call, text, fact.id), _NOTHING)
 
 
@@ -323,7 +350,7 @@ def _observe(state: RunState, call: ToolCall, text: str, event: EventId | None =
     message = Message(role="tool", content=text, name=call.name, origin="tool")
     open_calls = {id: each for id, each in state.open_calls.items() if id != call.id}
     inputs = (*state.inputs, event) if event else state.inputs
-    return replace(state, open_calls=open_calls, inputs=inputs, observations={**state.observations, call.id: message})
+    return changed(state, open_calls=open_calls, inputs=inputs, observations={**state.observations, call.id: message})
 
 
 def _acted(state: RunState, commands: tuple[AnyCommand, ...]) -> Step:
@@ -332,7 +359,7 @@ def _acted(state: RunState, commands: tuple[AnyCommand, ...]) -> Step:
     if commands or state.open_calls:
         return state, commands
     results = tuple(state.observations[id] for id in state.generation_calls)
-    return _generate(replace(state, messages=(*state.messages, *results)))
+    return _generate(changed(state, messages=(*state.messages, *results)))
 
 
 # --- the end: budgets, failures, cancel, closing ------------------------------------------------------
@@ -343,25 +370,24 @@ def _timer(state: RunState, fact: Fact) -> Step:
     timer = event.command
     if not isinstance(timer, StartTimer) or state.phase == "closing":
         return state, _NOTHING
-    return _expired(state, fact, timer.about) if timer.purpose == "approval" else _deadline(state, fact)
+    return _expired(state, fact, timer) if timer.purpose == "approval" else _deadline(state, fact)
 
 
-def _expired(state: RunState, fact: Fact, call_id: str) -> Step:
-    asked = {id: ask for id, ask in state.approvals().items() if ask.call.id == call_id}
+def _expired(state: RunState, fact: Fact, timer: StartTimer) -> Step:
+    asked = {id: ask for id, ask in state.approvals().items() if (ask.call.id, ask.expires) == (timer.about, timer.at)}
     if not asked:
         return state, _NOTHING
     left = {id: command for id, command in state.outstanding.items() if id not in asked}
-    call = state.open_calls[call_id].call
-    return _refuse(replace(state, outstanding=left), fact, call, "Nobody approved this call in time. Nothing was changed.")
+    call = state.open_calls[timer.about].call
+    return _refuse(changed(state, outstanding=left), fact, call, "Nobody approved this call in time. Nothing was changed.")
 
 
 def _deadline(state: RunState, fact: Fact) -> Step:
-    request, begun = _request_of(state), state.requested_at or fact.time
-    waiting = [fact.time - each.asked_at for each in state.open_calls.values() if each.asked_at]
-    waited = state.waited + max(waiting, default=timedelta())
-    allowed = begun + timedelta(seconds=request.agent.budget.deadline_s) + waited
-    if fact.time < allowed:
-        return state, (StartTimer(at=allowed, purpose="deadline"),)
+    if _waits(state):
+        return state, _NOTHING
+    if fact.time < _due(state):
+        return state, _clock_goes_on(state)
+    request = _request_of(state)
     return _fail(state, Failure(
         type="DeadlineExceeded", what=f"The run did not end within {request.agent.budget.deadline_s:g} s.",
         why="the agent's deadline passed", hint="raise budget.deadline_s of the agent, or look where the time went",
@@ -371,6 +397,8 @@ def _deadline(state: RunState, fact: Fact) -> Step:
 def _step_failed(state: RunState, fact: Fact) -> Step:
     event = _expect(fact, StepFailed)
     command = event.command
+    if isinstance(command, CallTool) and command.write_key:
+        return _unknown(state, fact, command.call, event.failure)
     if isinstance(command, PlanCall | CallTool):
         text = f"The call failed. {event.failure.what} {event.failure.why}".rstrip()
         return _acted(_observe(state, command.call, text, fact.id), _NOTHING)
@@ -384,7 +412,7 @@ def _step_failed(state: RunState, fact: Fact) -> Step:
 def _fail(state: RunState, failure: Failure) -> Step:
     if state.phase == "closing":
         return state, _NOTHING
-    return _close(replace(state, failure=failure), "failed", None)
+    return _close(changed(state, failure=failure), "failed", None)
 
 
 def _cancel(state: RunState, fact: Fact) -> Step:
@@ -392,7 +420,7 @@ def _cancel(state: RunState, fact: Fact) -> Step:
     if state.phase in ("new", "closing"):
         return state, _NOTHING
     failure = Failure(type="Cancelled", what=f"Cancelled by {event.by}.", why=event.reason)
-    return _close(replace(state, failure=failure), "cancelled", None)
+    return _close(changed(state, failure=failure), "cancelled", None)
 
 
 def _close(state: RunState, outcome: str, answer_of: EventId | None) -> Step:
@@ -405,7 +433,7 @@ def _close(state: RunState, outcome: str, answer_of: EventId | None) -> Step:
     writes = {id: command for id, command in state.outstanding.items() if isinstance(command, CallTool) and command.write_key}
     keep = {command.call.id for command in writes.values()}
     open_calls = {id: each for id, each in state.open_calls.items() if id in keep}
-    state = replace(state, phase="closing", outstanding=writes, open_calls=open_calls, ending=ending)
+    state = changed(state, phase="closing", outstanding=writes, open_calls=open_calls, ending=ending)
     return _closed_when_idle(state)
 
 
@@ -424,7 +452,7 @@ def _stored(state: RunState, fact: Fact) -> Step:
 
 
 def _finish(state: RunState, ending: EndRun) -> Step:
-    return replace(state, phase="closing", outstanding={}, ending=ending), (ending,)
+    return changed(state, phase="closing", outstanding={}, ending=ending), (ending,)
 
 
 def _request_of(state: RunState) -> RunRequested:

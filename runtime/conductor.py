@@ -20,7 +20,8 @@ from runtime.state import RunState
 from schemas import subjects
 from schemas.commands import AnyCommand, EndRun, RequestApproval
 from schemas.envelope import DECIDER, Fact, encode, new_fact, source_of
-from schemas.events import AnyEvent, Failure, RunCancelled, RunCompleted, RunFailed
+from schemas.errors import ProtocolError
+from schemas.events import AnyEvent, Failure, RunCancelled, RunCompleted, RunFailed, StepFailed
 from schemas.ids import END_SLOT, CommandId, RunId
 
 log = structlog.get_logger("runtime.conductor")
@@ -83,7 +84,8 @@ class Conductor:
         """Send again what is outstanding in every run in memory: the queue may have lost it with its server."""
         for run in list(self._runs.values()):
             if run.folded.state.phase != "ended":
-                await self._carry_out(run, tuple(run.folded.open.values()), resent=True)
+                with suppress(Retryable):  # the sweep comes by again
+                    await self._carry_out(run, tuple(run.folded.open.values()), resent=True)
 
     async def _hear_facts(self) -> None:
         async for delivery in self._log.facts(GROUP):
@@ -123,12 +125,14 @@ class Conductor:
             self.failures += 1
             log.warning("fact not handled yet", run=fact.run, event_id=fact.id, error=error.what)
             run.epoch = -1
-            await delivery.again(0.5)
+            with suppress(Retryable):
+                await delivery.again(0.5)
         except Exception:
             self.failures += 1
             run.epoch = -1
             log.exception("fact not handled", run=fact.run, event_id=fact.id, type=fact.header.type)
-            await delivery.again(min(30.0, 0.5 * 2**delivery.attempt))
+            with suppress(Retryable):
+                await delivery.again(min(30.0, 0.5 * 2 ** min(delivery.attempt, 6)))
 
     async def _read_up(self, run: _Run, epoch: int) -> tuple[Decision, ...]:
         for stored in await self._log.read(run.folded.state.run, run.folded.position):
@@ -145,30 +149,43 @@ class Conductor:
                     decisions = await self._read_up(run, -1)
                 await self._carry_out(run, decisions, resent=True)
                 await self._after(run, before)
-            if run.folded.state.phase == "ended":
-                await delivery.ack()
+            if run.folded.state.phase == "ended" or (run.folded.position and run.folded.state.phase == "new"):
+                await delivery.ack()  # over, or a request that begins nothing: its run id is not its key's
             else:
                 await delivery.again(self._sweep_s)
-        except Retryable as error:
-            log.warning("run not swept", run=delivery.message.run, error=error.what)
+        except Exception as error:
+            log.warning("run not swept", run=delivery.message.run, error=str(error))
+            with suppress(Retryable):
+                await delivery.again(self._sweep_s)
 
     async def _carry_out(self, run: _Run, decisions: tuple[Decision, ...], *, resent: bool) -> None:
         state = run.folded.state
-        await asyncio.gather(*(self._send(state, each, resent) for each in decisions if each.id in state.outstanding))
+        wanted = [each for each in decisions if each.id in state.outstanding]
+        if len(wanted) == 1:
+            await self._send(state, wanted[0], resent)
+        else:
+            await asyncio.gather(*(self._send(state, each, resent) for each in wanted))
 
     async def _send(self, state: RunState, decision: Decision, resent: bool) -> None:
         command, now = decision.command, self._clock.now()
         if isinstance(command, EndRun):
-            await self._log.append(new_fact(
-                _ending(command, state), run=state.run, tenant=state.tenant, slot=END_SLOT, source=self._source,
-                time=now, causes=(decision.cause,), decider=state.decider,
-            ))  # fmt: skip
+            await self._state(state, END_SLOT, _ending(command, state), decision)
             return
         order = order_of(decision, state, source=self._source, time=now)
-        if isinstance(command, RequestApproval):
-            await self._bus.tell(subjects.ask(state.tenant, state.run, decision.id), encode(order))
-        else:
-            await self._bus.send(order, resent=resent)
+        try:
+            if isinstance(command, RequestApproval):
+                await self._bus.tell(subjects.ask(state.tenant, state.run, decision.id), encode(order))
+            else:
+                await self._bus.send(order, resent=resent)
+        except ProtocolError as error:  # it can never be sent: too large, or nothing the bus may carry
+            failure = Failure(type=type(error).__name__, what=error.what, why=error.why, hint=error.hint)
+            await self._state(state, decision.id, StepFailed(command=command, failure=failure), decision)
+
+    async def _state(self, state: RunState, slot: str, event: AnyEvent, decision: Decision) -> None:
+        await self._log.append(new_fact(
+            event, run=state.run, tenant=state.tenant, slot=slot, source=self._source, time=self._clock.now(),
+            causes=(decision.cause,), decider=state.decider,
+        ))  # fmt: skip
 
     async def _after(self, run: _Run, before: RunState) -> None:
         state = run.folded.state

@@ -9,15 +9,21 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import orjson
+import structlog
+
 from runtime.bus import CardChange, Hear, Reply, ServiceInfo
 from runtime.errors import Unreachable
 from runtime.log import Delivery, Stored
 from schemas import subjects
 from schemas.commands import Role
 from schemas.envelope import Fact, Order, decode_fact, decode_order, encode
+from schemas.errors import MilepostError
 from schemas.events import RunRequested
 from schemas.ids import REQUEST_SLOT, RunId
 from schemas.tools import ToolCard
+
+log = structlog.get_logger("runtime.memory_broker")
 
 M = TypeVar("M", Fact, Order)
 
@@ -174,7 +180,7 @@ class MemoryBroker:
         queue.put(order.id, order, 0, resent=resent)
 
     async def orders(self, role: Role, lane: str, *, ack_wait_s: float, at_once: int) -> AsyncIterator[Delivery[Order]]:
-        async for delivery in self._orders[role, lane].take(ack_wait_s, forget=False):
+        async for delivery in self._orders[role, lane].take(ack_wait_s, forget=True):
             yield delivery
 
     async def forget(self, run: RunId) -> None:
@@ -184,7 +190,10 @@ class MemoryBroker:
     async def tell(self, subject: str, data: bytes) -> None:
         for pattern, receive in list(self._hearers):
             if matches(pattern, subject):
-                await receive(subject, data)
+                try:
+                    await receive(subject, data)
+                except Exception:  # what a listener does wrong is not the speaker's matter
+                    log.exception("listener failed", subject=subject)
 
     @asynccontextmanager
     async def hear(self, subject: str, receive: Hear) -> AsyncIterator[None]:
@@ -199,14 +208,24 @@ class MemoryBroker:
         reply = self._answers.get(subject)
         if reply is None:
             raise Unreachable(f"Nobody answers {subject}.", hint="milepost status")
-        async with asyncio.timeout(timeout_s):
-            return await reply(data)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await reply(data)
+        except TimeoutError as error:
+            raise Unreachable(f"{subject} did not answer in time.", hint="milepost status") from error
+        except MilepostError:
+            raise
+        except Exception as error:
+            raise MilepostError("The service failed unexpectedly.", why=f"{type(error).__name__}: {error}") from error
 
     @asynccontextmanager
     async def serve(
         self, info: ServiceInfo, answers: dict[str, Reply], stats: Callable[[], dict[str, object]]
     ) -> AsyncIterator[None]:
-        own = {subjects.question(info.role, verb): reply for verb, reply in answers.items()}
+        async def stats_reply(_: bytes) -> bytes:
+            return orjson.dumps(stats())
+
+        own = {subjects.question(info.role, verb): reply for verb, reply in {**answers, "stats": stats_reply}.items()}
         self._answers.update(own)
         try:
             yield

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from runtime.state import RunState
+from runtime.state import RunState, changed
 from schemas.agent import AgentSpec
-from schemas.events import Passage, Turn
-from schemas.messages import Message, Prompt
+from schemas.events import Passage, RunRequested, Turn
+from schemas.messages import Message, Prompt, digest_asked, digest_opened, digest_said
 
 FIRST_MARGIN = 0.0
 AFTER_RESULT_MARGIN = 4.0
@@ -25,20 +25,33 @@ def build(state: RunState) -> Prompt:
     """The prompt of the next generation: system, history, request with its passages, then what was said since."""
     if state.request is None:
         raise ValueError("a run that was not requested has no prompt")
-    agent = state.request.agent
-    messages = (
-        _system(agent),
-        *(message for turn in state.history for message in _turn(turn)),
-        _request(state.request.task, state.passages),
-        *state.messages,
-    )
-    after_result = any(message.role == "tool" for message in state.messages)
     return Prompt(
-        messages=messages,
+        messages=(*_beginning(state, state.request), *state.messages),
         tools=state.tools,
-        sampling=agent.sampling,
-        call_margin=AFTER_RESULT_MARGIN if after_result else FIRST_MARGIN,
+        sampling=state.request.agent.sampling,
+        call_margin=_margin(state),
     )
+
+
+def digested(state: RunState) -> tuple[RunState, str]:
+    """The hash of the prompt that `build` gives, and the state that remembers how far it has been computed."""
+    if state.request is None:
+        raise ValueError("a run that was not requested has no prompt")
+    begun = state.prompt_digest
+    if not begun:
+        opened = digest_opened(state.tools, state.request.agent.sampling)
+        begun = digest_said(opened, _beginning(state, state.request))
+    said = digest_said(begun, state.messages[state.digested :])
+    return changed(state, prompt_digest=said, digested=len(state.messages)), digest_asked(said, _margin(state))
+
+
+def _margin(state: RunState) -> float:
+    return AFTER_RESULT_MARGIN if any(message.role == "tool" for message in state.messages) else FIRST_MARGIN
+
+
+def _beginning(state: RunState, request: RunRequested) -> tuple[Message, ...]:
+    history = (message for turn in state.history for message in _turn(turn))
+    return (_system(request.agent), *history, _request(request.task, state.passages))
 
 
 def _system(agent: AgentSpec) -> Message:

@@ -7,16 +7,17 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import structlog
 
 from runtime.bus import Bus, Reply, ServiceInfo
 from runtime.clock import Clock
-from runtime.errors import NotYet, Retryable
+from runtime.errors import NotYet, Retryable, Unreachable
 from runtime.log import Delivery, Log
 from schemas import subjects
-from schemas.commands import AnyCommand, CallTool, Command, Role
+from schemas.commands import AnyCommand, CallTool, Command, Role, StoreTurn
 from schemas.envelope import Order, new_fact, source_of
 from schemas.errors import MilepostError
 from schemas.events import AnyEvent, Failure, StepFailed
@@ -29,11 +30,15 @@ CommandT = TypeVar("CommandT", bound=Command)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a handler knows beside its command. attempt: 1 at first; append: state a fact in another run's slot."""
+    """What a handler knows beside its command. attempt: 1 at first.
+
+    append: state a fact in another run's slot; tell: say something to whoever listens now.
+    """
 
     order: Order
     attempt: int
     append: Callable[[RunId, str, AnyEvent], Awaitable[bool]]
+    tell: Callable[[str, bytes], Awaitable[None]]
 
     @property
     def run(self) -> RunId:
@@ -99,7 +104,7 @@ class Worker:
     def __init__(self, service: Service, journal: Log, bus: Bus, clock: Clock, *, name: str) -> None:
         self._service, self._log, self._bus, self._clock = service, journal, bus, clock
         self._source = source_of(service.role, name)
-        self._working: dict[asyncio.Task[None], Order] = {}
+        self._working: dict[asyncio.Task[None], Delivery[Order]] = {}
         self._room = asyncio.Semaphore(service.at_once)
         self._given_up: set[str] = set()
         self.done = 0
@@ -117,10 +122,12 @@ class Worker:
         ):
             if ready:
                 ready.set()
+            heart = asyncio.get_running_loop().create_task(self._beat())
             try:
                 await self._take()
             finally:
                 await self._drain(drain_s)
+                heart.cancel()
 
     def stats(self) -> dict[str, object]:
         """Commands done, failed and retried, those under way, and the time spent, in seconds."""
@@ -135,7 +142,7 @@ class Worker:
         async for delivery in orders:
             await self._room.acquire()
             task = asyncio.get_running_loop().create_task(self._work(delivery))
-            self._working[task] = delivery.message
+            self._working[task] = delivery
             task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
@@ -145,12 +152,12 @@ class Worker:
     async def _work(self, delivery: Delivery[Order]) -> None:
         order, begun = delivery.message, time.perf_counter()
         structlog.contextvars.bind_contextvars(run=order.run, command=order.id)
-        heart = asyncio.get_running_loop().create_task(self._beat(delivery))
         try:
             await self._answer(delivery)
             await delivery.ack()
         except NotYet as later:
-            await delivery.again(later.delay_s)
+            with suppress(Retryable):
+                await delivery.again(later.delay_s)
         except asyncio.CancelledError:
             with suppress(Retryable):
                 await delivery.ack() if self._stopped(order) else await delivery.again(0.0)
@@ -162,7 +169,7 @@ class Worker:
             with suppress(Retryable):
                 await delivery.again(pause)
         finally:
-            heart.cancel()
+            self._given_up.discard(order.id)
             self.busy_s += time.perf_counter() - begun
 
     async def _answer(self, delivery: Delivery[Order]) -> None:
@@ -171,16 +178,24 @@ class Worker:
         if (delivery.attempt > 1 or delivery.resent) and await self._log.holds(order.run, order.tenant, role, order.id):
             return
         event = await self._event(delivery)
-        fact = new_fact(
-            event, run=order.run, tenant=order.tenant, slot=order.id, source=self._source, time=self._clock.now(),
-            causes=order.causes, decider=order.header.decider, traceparent=order.header.traceparent,
-        )  # fmt: skip
-        await self._log.append(fact)
+        try:
+            await self._state(order, event)
+        except Retryable:
+            raise
+        except MilepostError as error:  # the log may never hold it: too large, or text that cannot be stored
+            event = _gave_up(order.body, type(error).__name__, error.what, error.why, error.hint, delivery.attempt)
+            await self._state(order, event)
         if isinstance(event, StepFailed):
             self.failed += 1
             log.error("gave up", failure=event.failure.what, why=event.failure.why)
         else:
             self.done += 1
+
+    async def _state(self, order: Order, event: AnyEvent) -> None:
+        await self._log.append(new_fact(
+            event, run=order.run, tenant=order.tenant, slot=order.id, source=self._source, time=self._clock.now(),
+            causes=order.causes, decider=order.header.decider, traceparent=order.header.traceparent,
+        ))  # fmt: skip
 
     async def _event(self, delivery: Delivery[Order]) -> AnyEvent:
         order, limit = delivery.message, self._service.attempts
@@ -191,7 +206,7 @@ class Worker:
         if handle is None:
             return _gave_up(order.body, "NoHandler", f"{self._service.role} does not answer {order.body.kind}.")
         try:
-            return await handle(order.body, Context(order, delivery.attempt, self._append))
+            return await self._patiently(handle, Context(order, delivery.attempt, partial(self._append, order), self._bus.tell))
         except (NotYet, asyncio.CancelledError):
             raise
         except Retryable as error:
@@ -207,24 +222,35 @@ class Worker:
                 return _gave_up(order.body, "Unexpected", "The service failed unexpectedly.", why, "", delivery.attempt)
             raise Retryable("The service failed unexpectedly.", why=repr(error)[:500]) from error
 
-    async def _append(self, run: RunId, slot: str, event: AnyEvent) -> bool:
-        task = asyncio.current_task()
-        order = self._working.get(task) if task else None
+    async def _patiently(self, handle: Handle[Command], context: Context) -> AnyEvent:
+        """While a store or the log is away, wait for it here: that is no failure of the command."""
+        pause = 0.1
+        while True:
+            try:
+                return await handle(context.order.body, context)
+            except Unreachable as error:
+                self.retried += 1
+                log.warning("waits", error=error.what, why=error.why, pause_s=pause)
+                await asyncio.sleep(pause)
+                pause = min(5.0, pause * 2)
+
+    async def _append(self, order: Order, run: RunId, slot: str, event: AnyEvent) -> bool:
         fact = new_fact(
-            event, run=run, tenant=order.tenant if order else "", slot=slot, source=self._source,
-            time=self._clock.now(), causes=(order.id,) if order else (),
-        )  # fmt: skip
+            event, run=run, tenant=order.tenant, slot=slot, source=self._source, time=self._clock.now(), causes=(order.id,)
+        )
         return await self._log.append(fact)
 
-    async def _beat(self, delivery: Delivery[Order]) -> None:
+    async def _beat(self) -> None:
         while True:
             await asyncio.sleep(self._service.ack_wait_s / 3)
-            with suppress(Retryable):
-                await delivery.working()
+            for delivery in list(self._working.values()):
+                with suppress(Retryable):
+                    await delivery.working()
 
     async def _stop(self, subject: str, _: bytes) -> None:
         run = subject.rsplit(".", 1)[-1]
-        for task, order in list(self._working.items()):
+        for task, delivery in list(self._working.items()):
+            order = delivery.message
             if order.run == run and _stoppable(order.body):
                 self._given_up.add(order.id)
                 task.cancel()
@@ -243,7 +269,8 @@ class Worker:
 
 
 def _stoppable(command: AnyCommand) -> bool:
-    return not (isinstance(command, CallTool) and command.write_key)
+    """A write under way is never broken off, and neither is the closing of the turn that follows every stop."""
+    return not (isinstance(command, StoreTurn) or (isinstance(command, CallTool) and command.write_key))
 
 
 def _gave_up(command: AnyCommand, kind: str, what: str, why: str = "", hint: str = "", attempts: int = 1) -> StepFailed:

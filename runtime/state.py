@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from schemas.commands import AnyCommand, EndRun, RequestApproval
 from schemas.envelope import DECIDER
@@ -13,6 +13,8 @@ from schemas.events import CallPlanned, Failure, Passage, RunRequested, Turn
 from schemas.ids import CommandId, EventId, RunId
 from schemas.messages import Message
 from schemas.tools import ToolCall, ToolCard
+
+__all__ = ["OpenCall", "Phase", "Plan", "RunState", "changed"]
 
 Phase: TypeAlias = Literal["new", "gathering", "queued", "deciding", "acting", "closing", "ended"]
 
@@ -35,12 +37,13 @@ class OpenCall:
     asked_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RunState:
     """One run as its log tells it.
 
     outstanding: commands without an answer. gathered: names of what is there before the first
-    generation. messages: what was said in this run after the request. open_calls: by call id.
+    generation. messages: what was said in this run after the request. prompt_digest: over the prompt
+    up to the first `digested` of them. open_calls: by call id.
     receipts and refusals: by call key, so that the same write is neither done nor asked for twice.
     """
 
@@ -57,6 +60,8 @@ class RunState:
     tools: tuple[ToolCard, ...] = ()
     passages: tuple[Passage, ...] = ()
     messages: tuple[Message, ...] = ()
+    prompt_digest: str = ""
+    digested: int = 0
     inputs: tuple[EventId, ...] = ()
     last_generate: CommandId | None = None
     open_calls: Mapping[str, OpenCall] = field(default_factory=dict)
@@ -89,3 +94,14 @@ class RunState:
         if self.phase == "queued":
             return "queued"
         return "waiting" if self.approvals() else "open"
+
+
+if TYPE_CHECKING:
+    from dataclasses import replace as changed  # mypy checks the fields
+else:
+
+    def changed(state: RunState, **fields: object) -> RunState:
+        """`dataclasses.replace` without its walk through thirty fields, since a fold does this several times a fact."""
+        copy = object.__new__(RunState)
+        vars(copy).update(vars(state), **fields)
+        return copy

@@ -7,22 +7,24 @@ tenant, run, causes, slot, origin, schemaversion, decider and traceparent.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from schemas.canonical import JsonObject, read_json
+from schemas.canonical import checked, read_json
 from schemas.commands import COMMANDS, AnyCommand, Command, Role
 from schemas.errors import ProtocolError
-from schemas.events import EVENTS, Answered, AnyEvent, CancelRequested, Event
+from schemas.events import EVENTS, Answered, AnyEvent, CancelRequested, Event, StepFailed
 from schemas.ids import CommandId, EventId, RunId, Token, event_id
 
 MAX_BYTES = 8 * 1024 * 1024
 TYPE_PREFIX = "io.milepost."
 VERSION = "1"
 DECIDER = "1"
+LAST_MOMENT = datetime(9000, 1, 1, tzinfo=UTC)  # a deadline after it must still be a date
 
 _BY_TYPE: dict[str, type[Event] | type[Command]] = {
     **{f"{TYPE_PREFIX}{cls.__name__}.v{VERSION}": cls for cls in EVENTS},
@@ -44,7 +46,7 @@ class Header(BaseModel):
     source: str = Field(min_length=1, max_length=256)
     type: str = Field(min_length=1, max_length=128)
     subject: Token
-    time: datetime
+    time: AwareDatetime = Field(lt=LAST_MOMENT)
     datacontenttype: Literal["application/json"] = "application/json"
     tenant: Token
     run: str = Field(pattern=r"^[0-9]{6}-[0-9a-f]{32}$")
@@ -58,14 +60,13 @@ class Header(BaseModel):
 BodyT = TypeVar("BodyT", bound=Event | Command)
 
 
-class Envelope(BaseModel, Generic[BodyT]):
+@dataclass(frozen=True, slots=True)
+class Envelope(Generic[BodyT]):
     """One message: its header and its body. `slot` (CloudEvents `subject`) is its place in the run."""
-
-    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     header: Header
     body: BodyT
-    material: JsonObject = Field(default_factory=dict)
+    material: dict[str, object] = field(default_factory=dict)
 
     @property
     def id(self) -> EventId:
@@ -129,7 +130,7 @@ def new_fact(
         id=event_id(run, slot), source=source, type=type_of(event), subject=slot, time=time, tenant=tenant, run=run,
         causes=" ".join(causes), origin=event.origin, decider=decider, traceparent=traceparent,
     )  # fmt: skip
-    return Envelope[AnyEvent].model_construct(header=header, body=event, material={})
+    return Envelope(header, event)
 
 
 def new_order(
@@ -142,15 +143,16 @@ def new_order(
         causes=" ".join(causes),
         decider=decider, traceparent=traceparent,
     )  # fmt: skip
-    return Envelope[AnyCommand].model_construct(header=header, body=command, material=material or {})
+    return Envelope(header, command, material or {})
 
 
 def encode(envelope: Fact | Order) -> bytes:
-    """The bytes that go on the bus and into the log."""
+    """The bytes that go on the bus and into the log. Raises ProtocolError for what a reader would refuse."""
     message = envelope.header.model_dump(mode="json", exclude_none=True)
     message["data"] = envelope.body.model_dump(mode="json")
     if envelope.material:
         message["material"] = envelope.material
+    checked(message)
     return orjson.dumps(message)
 
 
@@ -176,7 +178,7 @@ def decode(raw: bytes) -> Fact | Order:
         raise ProtocolError(f"The data is no {body_type.__name__}.", why=_reasons(error)) from error
     if not isinstance(material, dict):
         raise ProtocolError("The material of a command is no JSON object.")
-    return Envelope.model_construct(header=header, body=body, material=material)
+    return Envelope(header, body, material)  # type: ignore[return-value]  # the registry pairs types with bodies
 
 
 def decode_fact(raw: bytes) -> Fact:
@@ -186,6 +188,8 @@ def decode_fact(raw: bytes) -> Fact:
         raise ProtocolError(f"{envelope.header.type} is no event.")
     if envelope.id != event_id(envelope.run, envelope.slot):
         raise ProtocolError("The event's id is not the id of its run and slot.")
+    if envelope.body.slot not in ("", envelope.slot):
+        raise ProtocolError(f"{type(envelope.body).__name__} may not stand in the slot {envelope.slot!r}.")
     if envelope.role not in speakers(envelope.body):
         raise ProtocolError(f"{envelope.role} may not state {type(envelope.body).__name__}.")
     return envelope
@@ -195,6 +199,8 @@ def speakers(event: Event) -> frozenset[str]:
     """The roles that may state an event: who was asked, or whom the event belongs to."""
     if isinstance(event, CancelRequested):
         return frozenset({"client", "memory"})
+    if isinstance(event, StepFailed):  # the conductor states it for a command that cannot be sent
+        return frozenset({event.command.role, event.role})
     return frozenset({event.command.role if isinstance(event, Answered) else event.role})
 
 

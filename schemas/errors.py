@@ -40,3 +40,11 @@ class PayloadTooLarge(ProtocolError):
         )
         self.actual = actual
         self.limit = limit
+
+def first_error(group: BaseExceptionGroup[MilepostError]) -> MilepostError:
+    """The first error in a group of groups."""
+    for error in group.exceptions:
+        if isinstance(error, MilepostError):
+            return error
+        return first_error(error)
+    raise AssertionError("an empty group")

@@ -8,23 +8,43 @@ from typing import Annotated, ClassVar, Literal, TypeAlias, get_args
 from pydantic import Field
 
 from schemas.agent import AgentSpec
-from schemas.commands import Role, TaggedCommand
-from schemas.ids import Text, Token
+from schemas.commands import (
+    CallTool,
+    EndRun,
+    Generate,
+    PlanCall,
+    RecallMemory,
+    RequestApproval,
+    RetrieveKnowledge,
+    Role,
+    SelectTools,
+    StartTimer,
+    StoreTurn,
+    TaggedCommand,
+)
+from schemas.ids import CANCEL_SLOT, END_SLOT, RELEASE_SLOT, REQUEST_SLOT, Text, Token
 from schemas.messages import Generation, Origin
 from schemas.tools import Preview, ToolCard, ToolResult, Value
 
 
 class Event(Value):
-    """A fact. role: who may state it. origin: where its content came from."""
+    """A fact. role: who may state it. slot: the only one it may stand in; empty: the id of the command it answers."""
 
     role: ClassVar[Role]
+    slot: ClassVar[str] = ""
     origin: ClassVar[Origin] = "system"
 
 
 class Answered(Event):
-    """A fact that answers a command, which it carries so that one line of the log tells both."""
+    """A fact that answers a command, which it carries so that one line of the log tells both.
+
+    Each kind of answer narrows `command` to what it can answer: nobody can approve a generation.
+    """
 
     command: TaggedCommand
+
+
+PlannedOrCalled: TypeAlias = Annotated[PlanCall | CallTool, Field(discriminator="kind")]
 
 
 class Failure(Value):
@@ -42,6 +62,7 @@ class RunRequested(Event):
 
     role: ClassVar[Role] = "client"
     origin: ClassVar[Origin] = "user"
+    slot: ClassVar[str] = REQUEST_SLOT
     kind: Literal["RunRequested"] = "RunRequested"
     agent: AgentSpec
     task: Text
@@ -55,6 +76,7 @@ class CancelRequested(Event):
 
     role: ClassVar[Role] = "client"
     origin: ClassVar[Origin] = "user"
+    slot: ClassVar[str] = CANCEL_SLOT
     kind: Literal["CancelRequested"] = "CancelRequested"
     by: str
     reason: str = ""
@@ -73,6 +95,7 @@ class MemoryRecalled(Answered):
 
     role: ClassVar[Role] = "memory"
     kind: Literal["MemoryRecalled"] = "MemoryRecalled"
+    command: RecallMemory
     history: tuple[Turn, ...] = ()
 
 
@@ -81,6 +104,7 @@ class TurnQueued(Answered):
 
     role: ClassVar[Role] = "memory"
     kind: Literal["TurnQueued"] = "TurnQueued"
+    command: RecallMemory
     behind: str
     interrupts: bool = False
 
@@ -90,6 +114,7 @@ class TurnRefused(Answered):
 
     role: ClassVar[Role] = "memory"
     kind: Literal["TurnRefused"] = "TurnRefused"
+    command: RecallMemory
     by: str
 
 
@@ -97,6 +122,7 @@ class TurnReleased(Event):
     """The run this one waited for has ended."""
 
     role: ClassVar[Role] = "memory"
+    slot: ClassVar[str] = RELEASE_SLOT
     kind: Literal["TurnReleased"] = "TurnReleased"
     after: str
 
@@ -106,6 +132,7 @@ class TurnStored(Answered):
 
     role: ClassVar[Role] = "memory"
     kind: Literal["TurnStored"] = "TurnStored"
+    command: StoreTurn
     released: str | None = None
 
 
@@ -123,6 +150,7 @@ class ToolsSelected(Answered):
     role: ClassVar[Role] = "retrieval"
     origin: ClassVar[Origin] = "retrieved"
     kind: Literal["ToolsSelected"] = "ToolsSelected"
+    command: SelectTools
     tools: tuple[ScoredCard, ...]
     catalog: str
     searched: int
@@ -147,6 +175,7 @@ class KnowledgeRetrieved(Answered):
     role: ClassVar[Role] = "retrieval"
     origin: ClassVar[Origin] = "retrieved"
     kind: Literal["KnowledgeRetrieved"] = "KnowledgeRetrieved"
+    command: RetrieveKnowledge
     passages: tuple[Passage, ...]
 
 
@@ -156,6 +185,7 @@ class Generated(Answered):
     role: ClassVar[Role] = "llm"
     origin: ClassVar[Origin] = "model"
     kind: Literal["Generated"] = "Generated"
+    command: Generate
     generation: Generation
     attempt: int = 1
 
@@ -166,6 +196,7 @@ class CallPlanned(Answered):
     role: ClassVar[Role] = "tools"
     origin: ClassVar[Origin] = "tool"
     kind: Literal["CallPlanned"] = "CallPlanned"
+    command: PlanCall
     preview: Preview
     state: str
     write_key: str
@@ -177,6 +208,7 @@ class ToolReturned(Answered):
     role: ClassVar[Role] = "tools"
     origin: ClassVar[Origin] = "tool"
     kind: Literal["ToolReturned"] = "ToolReturned"
+    command: CallTool
     result: ToolResult
     repeated: bool = False
 
@@ -187,6 +219,7 @@ class ToolFailed(Answered):
     role: ClassVar[Role] = "tools"
     origin: ClassVar[Origin] = "tool"
     kind: Literal["ToolFailed"] = "ToolFailed"
+    command: PlannedOrCalled
     failure: Failure
 
 
@@ -196,6 +229,7 @@ class ToolInDoubt(Answered):
     role: ClassVar[Role] = "tools"
     origin: ClassVar[Origin] = "tool"
     kind: Literal["ToolInDoubt"] = "ToolInDoubt"
+    command: CallTool
     failure: Failure
 
 
@@ -205,6 +239,7 @@ class ApprovalGranted(Answered):
     role: ClassVar[Role] = "person"
     origin: ClassVar[Origin] = "user"
     kind: Literal["ApprovalGranted"] = "ApprovalGranted"
+    command: RequestApproval
     by: str
     approval_hash: str
 
@@ -215,6 +250,7 @@ class ApprovalRefused(Answered):
     role: ClassVar[Role] = "person"
     origin: ClassVar[Origin] = "user"
     kind: Literal["ApprovalRefused"] = "ApprovalRefused"
+    command: RequestApproval
     by: str
     reason: str = ""
 
@@ -224,6 +260,7 @@ class TimerFired(Answered):
 
     role: ClassVar[Role] = "timer"
     kind: Literal["TimerFired"] = "TimerFired"
+    command: StartTimer
     fired: datetime
 
 
@@ -239,7 +276,9 @@ class RunCompleted(Answered):
     """The run ended with an answer."""
 
     role: ClassVar[Role] = "conductor"
+    slot: ClassVar[str] = END_SLOT
     kind: Literal["RunCompleted"] = "RunCompleted"
+    command: EndRun
     answer: str
 
 
@@ -247,7 +286,9 @@ class RunFailed(Answered):
     """The run ended without an answer."""
 
     role: ClassVar[Role] = "conductor"
+    slot: ClassVar[str] = END_SLOT
     kind: Literal["RunFailed"] = "RunFailed"
+    command: EndRun
     failure: Failure
 
 
@@ -255,7 +296,9 @@ class RunCancelled(Answered):
     """The run was stopped."""
 
     role: ClassVar[Role] = "conductor"
+    slot: ClassVar[str] = END_SLOT
     kind: Literal["RunCancelled"] = "RunCancelled"
+    command: EndRun
     by: str
     reason: str = ""
 

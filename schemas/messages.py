@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 from pydantic import Field
@@ -31,6 +32,10 @@ class Sampling(Value):
     seed: int = 0
     max_tokens: int = Field(default=512, ge=1, le=8192)
 
+    def hash(self) -> str:
+        """Digest over the sampling."""
+        return digest("sampling", canonical(self.model_dump(mode="json")))
+
 
 class Prompt(Value):
     """Everything a model needs to speak: messages, the tools it may call, and how.
@@ -46,7 +51,24 @@ class Prompt(Value):
 
     def hash(self) -> str:
         """Digest over the whole prompt: proves that a replay would say the same to the model."""
-        return digest("prompt", canonical(self.model_dump(mode="json")))
+        return digest_asked(digest_said(digest_opened(self.tools, self.sampling), self.messages), self.call_margin)
+
+
+def digest_opened(tools: Iterable[ToolCard], sampling: Sampling) -> str:
+    """Where the digest of a prompt begins: before its first message."""
+    return digest("prompt", sampling.hash(), *(card.hash() for card in tools))
+
+
+def digest_said(begun: str, messages: Iterable[Message]) -> str:
+    """The digest gone on over further messages, so that a run that grows never reads its beginning again."""
+    for message in messages:
+        begun = digest("said", begun, canonical(message.model_dump(mode="json")))
+    return begun
+
+
+def digest_asked(begun: str, call_margin: float) -> str:
+    """The digest of the prompt that ends here."""
+    return digest("asked", begun, canonical(call_margin))
 
 
 class Usage(Value):

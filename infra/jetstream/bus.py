@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from infra.jetstream import streams
 from infra.jetstream.connection import Connection, unreachable
-from infra.jetstream.deliveries import RESENT, bury, deliveries
+from infra.jetstream.deliveries import FIRST, RESENT, TAKEN, bury, deliveries, put_away
 from infra.jetstream.pull import Pull, Pulled
 from runtime.bus import CardChange, Hear, Reply, ServiceInfo
 from runtime.errors import Unreachable
@@ -49,19 +49,22 @@ class JetStreamBus:
 
     async def send(self, order: Order, *, resent: bool = False) -> None:
         subject = str(subjects.command(order.body.role, order.body.lane, order.tenant, order.run, order.id))
-        headers = {"Nats-Msg-Id": order.id, **({RESENT: "1"} if resent else {})}
         data = encode(order)
-        self._connection.check_size(headers, data)
+        self._connection.check_size({**FIRST, RESENT: "1"}, data)
         js = self._connection.client.jetstream()
         for attempt in range(TRIES):
+            headers = {**FIRST, RESENT: "1"} if resent or attempt else FIRST
             try:
                 await js.publish(subject, data, timeout=ACK_S, headers=headers)
                 return
             except nats.js.errors.NoStreamResponseError:
                 await streams.ensure_stream(self._connection, streams.command_stream())
             except (nats.errors.Error, OSError, TimeoutError) as error:
+                if isinstance(error, nats.js.errors.APIError) and error.err_code in TAKEN:
+                    return  # it waits in the queue, or is being worked on
                 if attempt + 1 == TRIES:
                     raise unreachable(error) from error
+        raise Unreachable("The queue did not take a command.", why=f"{TRIES} tries", hint="milepost doctor")
 
     def orders(self, role: Role, lane: str, *, ack_wait_s: float, at_once: int) -> AsyncIterator[Delivery[Order]]:
         config = streams.worker_consumer(role, lane, subjects.role_commands(role, lane), ack_wait_s)
@@ -152,6 +155,7 @@ class JetStreamBus:
             except (nats.errors.Error, OSError, TimeoutError) as error:
                 if attempt + 1 == TRIES:
                     raise unreachable(error) from error
+        raise Unreachable("The catalogue did not take a card.", why=f"{TRIES} tries", hint="milepost doctor")
 
     async def cards(self, group: str) -> AsyncIterator[CardChange]:
         config = ConsumerConfig(
@@ -166,10 +170,8 @@ class JetStreamBus:
         async for pulled in pull.messages():
             try:
                 change = _card_change(self._connection, pull, pulled)
-            except (ProtocolError, ValidationError) as error:
-                await bury(self._connection, "retrieval", pulled.msg.data, str(error), pulled.msg.subject)
-                await self._connection.publish(pulled.msg.reply, b"+TERM")
-                pull.settle()
+            except ProtocolError as error:
+                await put_away(self._connection, pull, pulled, "retrieval", error)
                 continue
             yield change
 
@@ -179,7 +181,8 @@ class JetStreamBus:
 
 def _read(subject: str, raw: bytes) -> Order:
     order, place = decode_order(raw), subjects.parse_command(subject)
-    if (order.run, order.tenant, order.id, order.body.role) != (place.run, place.tenant, place.command, place.role):
+    said = subjects.CommandSubject(order.body.role, order.body.lane, order.tenant, order.run, order.id)
+    if said != place:
         raise ProtocolError("The command says other things than its subject.", why=subject)
     return order
 
@@ -188,7 +191,10 @@ def _card_change(connection: Connection, pull: Pull, pulled: Pulled) -> CardChan
     _, _, owner, lane, name = pulled.msg.subject.split(".", 4)
     card = None
     if pulled.msg.data:
-        card = ToolCard.model_validate(read_json(pulled.msg.data, limit=1024 * 1024))
+        try:
+            card = ToolCard.model_validate(read_json(pulled.msg.data, limit=1024 * 1024))
+        except ValidationError as error:
+            raise ProtocolError("The message is no card of a tool.", why=str(error)[:500]) from error
         if (card.lane, card.name) != (lane, name):
             raise ProtocolError("The card says another tool or lane than its subject.", why=pulled.msg.subject)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import nats
@@ -10,7 +11,7 @@ import structlog
 from nats.aio.client import Client
 
 from runtime.errors import Unreachable
-from schemas.errors import PayloadTooLarge
+from schemas.errors import MilepostError, PayloadTooLarge
 
 log = structlog.get_logger("infra.jetstream")
 
@@ -27,6 +28,14 @@ class Connection:
         self.client = client
         self.max_payload = max_payload
         self.on_reconnect: list[Callable[[], Awaitable[None]]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def reconnected(self) -> None:
+        """Run every on_reconnect on its own: nats-py is not connected again before its own callback has returned."""
+        for callback in list(self.on_reconnect):
+            task = asyncio.get_running_loop().create_task(_guarded(callback))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     def check_size(self, headers: dict[str, str] | None, data: bytes) -> None:
         """PayloadTooLarge if headers and body together pass the server's limit, which nats-py does not check."""
@@ -58,8 +67,7 @@ async def connect(url: str, *, name: str, token: str | None = None, on_closed: C
 
     async def reconnected() -> None:
         log.info("reconnected to nats")
-        for callback in list(connection.on_reconnect):
-            await callback()
+        connection.reconnected()
 
     async def closed() -> None:
         if on_closed:
@@ -86,6 +94,13 @@ async def connect(url: str, *, name: str, token: str | None = None, on_closed: C
 def unreachable(error: BaseException) -> Unreachable:
     """A foreign error of the connection as ours."""
     return Unreachable("NATS does not answer.", why=str(error) or type(error).__name__, hint="milepost status")
+
+
+async def _guarded(callback: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await callback()
+    except MilepostError as error:
+        log.warning("after the reconnection", error=error.what, why=error.why)
 
 
 async def _on_error(error: Exception) -> None:

@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 import nats.errors
+import nats.js.errors
 import structlog
 
+from infra.jetstream import streams
 from infra.jetstream.connection import Connection, unreachable
 from infra.jetstream.pull import Pull, Pulled
+from runtime.errors import Unreachable
 from runtime.log import Delivery
 from schemas import subjects
 from schemas.envelope import Fact, Order, UnknownType
@@ -19,15 +22,17 @@ log = structlog.get_logger("infra.jetstream")
 
 M = TypeVar("M", Fact, Order)
 RESENT = "Milepost-Resent"
+FIRST = {"Nats-Expected-Last-Subject-Sequence": "0"}  # the broker takes it only if its subject holds nothing
+TAKEN = (10071, 10164)  # wrong last sequence: the subject holds a message
 
 
 async def deliveries(
     connection: Connection, pull: Pull, read: Callable[[str, bytes], M], *, role: str, park_s: float = 60.0
 ) -> AsyncIterator[Delivery[M]]:
     """Decode what is pulled. A message of an unknown type is parked: it comes again after park_s seconds."""
-    turn = -1
+    turn, gap = -1, False
     async for pulled in pull.messages():
-        gap, turn = pulled.turn != turn + 1, pulled.turn
+        gap, turn = gap or pulled.turn != turn + 1, pulled.turn
         try:
             message = read(pulled.msg.subject, pulled.msg.data)
         except UnknownType as error:
@@ -35,10 +40,21 @@ async def deliveries(
             await _settle(connection, pull, pulled, _nak(park_s))
             continue
         except ProtocolError as error:
-            await bury(connection, role, pulled.msg.data, f"{error.what} {error.why}".strip(), pulled.msg.subject)
-            await _settle(connection, pull, pulled, b"+TERM")
+            await put_away(connection, pull, pulled, role, error)
             continue
         yield _delivery(connection, pull, pulled, message, gap)
+        gap = False
+
+
+async def put_away(connection: Connection, pull: Pull, pulled: Pulled, role: str, error: ProtocolError) -> None:
+    """Bury a message, or let it come again when it cannot be buried now; its reader goes on either way."""
+    word = b"+TERM"
+    try:
+        await bury(connection, role, pulled.msg.data, f"{error.what} {error.why}".strip(), pulled.msg.subject)
+    except Unreachable as trouble:
+        log.warning("not buried yet", subject=pulled.msg.subject, why=trouble.why)
+        word = _nak(10.0)
+    await _settle(connection, pull, pulled, word)
 
 
 def _delivery(connection: Connection, pull: Pull, pulled: Pulled, message: M, gap: bool) -> Delivery[M]:
@@ -61,7 +77,7 @@ def _delivery(connection: Connection, pull: Pull, pulled: Pulled, message: M, ga
     async def working() -> None:
         await connection.publish(pulled.msg.reply, b"+WPI")
 
-    resent = bool(pulled.msg.headers and pulled.msg.headers.get(RESENT))
+    resent = pulled.old or bool(pulled.msg.headers and pulled.msg.headers.get(RESENT))
     return Delivery(message, pulled.position, pulled.attempt, gap, resent, ack, again, working)
 
 
@@ -80,8 +96,13 @@ async def bury(connection: Connection, role: str, raw: bytes, why: str, subject:
     """Keep what nobody could read, cut to what the bus carries, with the reason in a header."""
     log.error("buried", role=role, why=why, subject=subject, bytes=len(raw))
     headers = {"Milepost-Why": _header(why), "Milepost-Subject": _header(subject)}
+    js = connection.client.jetstream()
     try:
-        await connection.client.jetstream().publish(subjects.dead(role), raw[: 512 * 1024], headers=headers)
+        try:
+            await js.publish(subjects.dead(role), raw[: 512 * 1024], headers=headers)
+        except nats.js.errors.NoStreamResponseError:
+            await streams.ensure_stream(connection, streams.dead_stream())
+            await js.publish(subjects.dead(role), raw[: 512 * 1024], headers=headers)
     except (nats.errors.Error, OSError) as error:
         raise unreachable(error) from error
 

@@ -15,7 +15,7 @@ from nats.js.api import ConsumerConfig
 
 from infra.jetstream import streams
 from infra.jetstream.connection import Connection, unreachable
-from infra.jetstream.deliveries import deliveries
+from infra.jetstream.deliveries import FIRST, TAKEN, deliveries
 from infra.jetstream.pull import Pull
 from runtime.errors import Unreachable
 from runtime.log import Delivery, Stored
@@ -28,7 +28,6 @@ log = structlog.get_logger("infra.jetstream")
 
 ForSegment = Callable[[str], ConsumerConfig]
 
-TAKEN = (10071, 10164)  # wrong last sequence: the slot has its message
 ACK_S = 5.0
 TRIES = 3
 READ_BATCH = 500
@@ -44,14 +43,14 @@ class JetStreamLog:
 
     async def append(self, fact: Fact) -> bool:
         subject = str(subjects.fact(fact.run, fact.tenant, fact.role, fact.slot))  # type: ignore[arg-type]
-        headers = {"Nats-Msg-Id": fact.id, "Nats-Expected-Last-Subject-Sequence": "0"}
+        headers = FIRST  # and no Nats-Msg-Id: whoever used a fact's id first, for anything, would swallow the fact
         data = encode(fact)
         self._connection.check_size(headers, data)
         js = self._connection.client.jetstream()
         for attempt in range(TRIES):
             try:
-                ack = await js.publish(subject, data, timeout=ACK_S, headers=headers)
-                return not ack.duplicate
+                await js.publish(subject, data, timeout=ACK_S, headers=headers)
+                return True
             except nats.js.errors.NoStreamResponseError:
                 await streams.ensure_stream(self._connection, streams.run_stream(segment_of_run(fact.run)))
             except nats.js.errors.APIError as error:

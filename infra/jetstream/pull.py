@@ -29,12 +29,16 @@ HEARTBEAT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """A message with its numbers: tries so far, place in the stream, turn in the consumer."""
+    """A message with its numbers: tries so far, place in the stream, turn in the consumer.
+
+    old: it was there before this reader began or came back, so it may have been worked on before.
+    """
 
     msg: Msg
     attempt: int
     position: int
     turn: int
+    old: bool = False
 
 
 class Pull:
@@ -57,6 +61,7 @@ class Pull:
         self._heard = time.monotonic()
         self._inbox = ""
         self._round = 0
+        self._old_up_to = 0
 
     def settle(self) -> None:
         """One message is done with."""
@@ -78,7 +83,7 @@ class Pull:
                 if msg is None:
                     continue
                 self._unsettled += 1
-                yield _numbers(msg)
+                yield _numbers(msg, self._old_up_to)
         finally:
             watch.cancel()
             self._connection.on_reconnect.remove(self._on_reconnect)
@@ -90,6 +95,8 @@ class Pull:
         js = self._connection.client.jetstream()
         try:
             info = await js.add_consumer(self._stream, config)
+            if self._recreate:
+                self._old_up_to = (await js.stream_info(self._stream)).state.last_seq
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise Unreachable(
                 f"The consumer {config.durable_name or 'of a reader'} of {self._stream} cannot be created.",
@@ -160,7 +167,8 @@ class Pull:
         self._ready.put_nowait(None)
 
 
-def _numbers(msg: Msg) -> Pulled:
+def _numbers(msg: Msg, old_up_to: int) -> Pulled:
     tokens = msg.reply.split(".")
     at = 4 if len(tokens) == 9 else 6  # $JS.ACK v1 has 9 tokens; v2 adds domain and account in front
-    return Pulled(msg, int(tokens[at]), int(tokens[at + 1]), int(tokens[at + 2]))
+    position = int(tokens[at + 1])
+    return Pulled(msg, int(tokens[at]), position, int(tokens[at + 2]), position <= old_up_to)

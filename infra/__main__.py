@@ -1,0 +1,5 @@
+"""`python -m infra` is `milepost`."""
+
+from infra.cli import main
+
+main()

@@ -1,0 +1,90 @@
+"""The stack of one machine: which services `milepost up` starts, and with which settings."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from infra import stack as stacks
+from infra.processes import python
+from infra.settings import Loaded, Settings, load
+from infra.stack import Stack
+from infra.supervisor import Plan
+
+ENTRY = "infra.wiring:run_service"
+PRELOAD = (
+    "infra.wiring", "nats.micro", "runtime.conductor", "runtime.timer", "sqlalchemy.ext.asyncio", "psycopg",
+    "infra.postgres.tables", "rich", "uvloop",
+)  # fmt: skip
+
+
+def plan(loaded: Loaded) -> Plan:
+    """What to run for these settings."""
+    settings = loaded.settings
+    services = {name: count for name, count in settings.services.model_dump().items() if count}
+    environment = loaded.environment()
+    if settings.cloud.demo and not settings.cloud.endpoint:
+        environment |= _demo_cloud(settings.home)
+        services = {"cloud": 1, **services}
+    return Plan(
+        home=settings.home, services=services, entry=ENTRY, prepare=_prepare, nats_url=settings.nats.url,
+        nats_monitor=settings.nats.monitor, postgres_url=settings.postgres.url, sync_always=settings.nats.sync_always,
+        environment=environment, preload=PRELOAD,
+    )  # fmt: skip
+
+
+async def _prepare(stack: Stack) -> None:
+    from infra.wiring import prepare
+
+    await prepare(with_stack(load().settings, stack))
+
+
+def with_stack(settings: Settings, stack: Stack) -> Settings:
+    """The settings with the addresses of a running stack."""
+    nats = settings.nats.model_copy(update={"url": stack.nats_url, "monitor": stack.nats_monitor or None})
+    postgres = settings.postgres.model_copy(update={"url": stack.postgres_url})
+    return settings.model_copy(update={"nats": nats, "postgres": postgres})
+
+
+def attached(settings: Settings) -> Settings:
+    """The settings of a process that joins the stack of this data directory, or the external servers they name."""
+    if settings.nats.url:
+        return settings
+    return with_stack(settings, stacks.attach(settings.home))
+
+
+async def start_detached(loaded: Loaded, *, timeout: float = 120.0) -> Stack:
+    """Start the stack in the background; returns when it accepts runs."""
+    command, environment = python("infra", "up", "--foreground")
+    return await stacks.start_detached(
+        command, loaded.settings.home, environment={**os.environ, **environment, **loaded.environment()}, timeout=timeout
+    )
+
+
+def _demo_cloud(home: Path) -> dict[str, str]:
+    """The demo cloud's address: the port of last time if it is free, so that open runs find it again."""
+    from infra.demo_cloud.server import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET
+
+    remembered = home / "demo-cloud.port"
+    try:
+        wanted = int(remembered.read_text())
+    except (OSError, ValueError):
+        wanted = 0
+    port = _free_port(wanted) or _free_port(0)
+    home.mkdir(parents=True, exist_ok=True)
+    remembered.write_text(str(port))
+    return {
+        "MILEPOST_CLOUD_ENDPOINT": f"127.0.0.1:{port}", "MILEPOST_CLOUD_PROTOCOL": "http",
+        "MILEPOST_CLOUD_ACCESS_KEY_ID": DEMO_ACCESS_KEY_ID, "MILEPOST_CLOUD_ACCESS_KEY_SECRET": DEMO_ACCESS_KEY_SECRET,
+    }  # fmt: skip
+
+
+def _free_port(wanted: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return 0
+        return int(probe.getsockname()[1])

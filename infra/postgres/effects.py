@@ -1,0 +1,71 @@
+"""The effect ledger in Postgres: the unique key decides who may act."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from infra.postgres.engine import StoreUnavailable, transaction
+from infra.postgres.tables import effects
+from schemas.canonical import JsonObject
+from services.tools.ledger import CHANGES, Claim, Claimed, EffectState, answer, not_yours
+
+_TRIES = 5
+
+
+class PostgresEffectLedger:
+    """EffectLedger over the table effects."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def claim(
+        self,
+        key: str,
+        tenant: str,
+        run: str,
+        command: str,
+        tool: str,
+        arguments: JsonObject,
+        planned_state: str,
+        now: datetime,
+    ) -> Claim:
+        claimed = {"run": run, "command": command, "state": "committed", "since": now, "error": None}
+        first = upsert(effects).values(
+            key=key, tenant=tenant, tool=tool, arguments=arguments, planned_state=planned_state, **claimed
+        )
+        entry = first.on_conflict_do_update(
+            index_elements=["key"], set_=claimed, where=effects.c.state == "failed"
+        ).returning(effects.c.key)
+        table = effects.c
+        there = select(table.state, table.command, table.since, table.receipt).where(table.key == key)
+        for _ in range(_TRIES):
+            async with transaction(self._engine) as connection:
+                if await connection.scalar(entry) is not None:
+                    return Claimed()
+                state, owner, since, receipt = (await connection.execute(there)).one()
+            if state != "failed":
+                return answer(state, owner, command, since, receipt)
+        raise StoreUnavailable(f"The effect {key} fails again and again elsewhere.")
+
+    async def finish(self, key: str, command: str, receipt: JsonObject) -> None:
+        await self._change(key, command, "done", receipt=receipt)
+
+    async def fail(self, key: str, command: str, error: JsonObject) -> None:
+        await self._change(key, command, "failed", error=error)
+
+    async def doubt(self, key: str, command: str, error: JsonObject) -> None:
+        await self._change(key, command, "in_doubt", error=error)
+
+    async def _change(self, key: str, command: str, state: EffectState, **values: JsonObject) -> None:
+        table = effects.c
+        mine = (table.key == key, table.command == command)
+        change = update(effects).where(*mine, table.state.in_(CHANGES[state] - {state})).values(state=state, **values)
+        async with transaction(self._engine) as connection:
+            if (await connection.execute(change)).rowcount == 1:
+                return
+            if await connection.scalar(select(table.state).where(*mine)) != state:
+                raise not_yours(key, command, state)

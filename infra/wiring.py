@@ -1,0 +1,288 @@
+"""The composition root: the one place that knows which concrete parts a process is made of."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from infra import logs
+from infra.jetstream import streams
+from infra.jetstream.bus import JetStreamBus
+from infra.jetstream.connection import Connection, connect
+from infra.jetstream.log import JetStreamLog
+from infra.processes import announce_ready
+from infra.settings import Settings, load
+from runtime.clock import SystemClock
+from runtime.conductor import Conductor
+from runtime.service import Service, Worker, serve
+from runtime.timer import timer_service
+from schemas.errors import MilepostError, first_error
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from services.llm.model import TextModel
+    from services.retrieval.embedder import Embedder
+    from tool_adapters.tool import Tool
+
+log = structlog.get_logger("infra.wiring")
+
+Work = Coroutine[object, object, None]
+SWEEP_S = 15.0
+RECONNECT_PATIENCE_S = 30.0
+
+
+@dataclass(slots=True)
+class World:
+    """What every process has: settings, a connection, a log, a bus, a clock, and a name of its own."""
+
+    settings: Settings
+    connection: Connection
+    log: JetStreamLog
+    bus: JetStreamBus
+    clock: SystemClock
+    name: str
+    readiness: list[asyncio.Event]
+
+    def worker(self, service: Service) -> Coroutine[None, None, None]:
+        """A worker for a service, whose readiness counts for the process."""
+        ready = asyncio.Event()
+        self.readiness.append(ready)
+        return Worker(service, self.log, self.bus, self.clock, name=self.name).run(ready)
+
+
+async def open_world(settings: Settings, name: str, on_closed: Callable[[], None] | None = None) -> World:
+    """Connect to the bus. Raises Unreachable with what to do."""
+    if settings.nats.url is None:
+        raise MilepostError(
+            "No bus is known.", why="neither --nats nor MILEPOST_NATS_URL is set and no stack runs here", hint="milepost up"
+        )
+    connection = await connect(settings.nats.url, name=name, on_closed=on_closed)
+    return World(settings, connection, JetStreamLog(connection), JetStreamBus(connection), SystemClock(), name, [])
+
+
+def run_service(name: str, copy: int = 1) -> None:
+    """Be one service in this process until SIGTERM or SIGINT. Exits 1 with a reason when it cannot go on."""
+    import uvloop
+
+    settings = load().settings
+    logs.configure(name, level=settings.log_level, format=settings.log_format)
+    try:
+        uvloop.run(_host(settings, name, copy))
+    except* MilepostError as group:
+        error = first_error(group)
+        log.error("cannot go on", what=error.what, why=error.why, hint=error.hint)
+        sys.exit(1)
+
+
+async def _host(settings: Settings, name: str, copy: int) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    if name == "cloud":
+        await serve(_demo_cloud(settings), stopping)
+        return
+    build = BUILDERS.get(name)
+    if build is None:
+        raise MilepostError(f"There is no service {name!r}.", hint=f"one of {', '.join(sorted((*BUILDERS, 'cloud')))}")
+    lost = asyncio.Event()
+    world = await open_world(settings, f"{name}-{copy}-{os.getpid()}", on_closed=lost.set)
+    try:
+        work = await build(world)
+        announcing = asyncio.ensure_future(_announce(world))
+        await serve(_together(work, lost, stopping), stopping)
+        announcing.cancel()
+    finally:
+        await world.connection.close()
+
+
+async def _announce(world: World) -> None:
+    for ready in world.readiness:
+        await ready.wait()
+    announce_ready()
+    log.info("ready")
+
+
+async def _together(work: list[Work], lost: asyncio.Event, stopping: asyncio.Event) -> None:
+    async with asyncio.TaskGroup() as group:
+        for each in work:
+            group.create_task(each)
+        group.create_task(_give_up_when(lost, stopping))
+
+
+async def _give_up_when(lost: asyncio.Event, stopping: asyncio.Event) -> None:
+    """nats-py never comes back from a closed connection: end, so that the supervisor starts the process anew."""
+    await lost.wait()
+    if not stopping.is_set():
+        raise MilepostError("The connection to NATS is closed for good.", why="the server refused to go on with it")
+
+
+async def prepare(settings: Settings) -> None:
+    """Bring database and streams up to date; safe when several processes do it at once. Raises MilepostError."""
+    from infra.postgres.engine import migrate
+
+    if settings.postgres.url:
+        await migrate(settings.postgres.url)
+    world = await open_world(settings, "prepare")
+    try:
+        await streams.ensure(world.connection, world.clock.now())
+    finally:
+        await world.connection.close()
+
+
+# --- one builder a service ------------------------------------------------------------------------
+
+
+async def _conductor(world: World) -> list[Work]:
+    from infra.embedded.nats_server import check_durable
+
+    if world.settings.nats.monitor and world.settings.nats.sync_always:
+        await check_durable(world.settings.nats.monitor)
+    await streams.ensure(world.connection, world.clock.now())
+    conductor = Conductor(world.log, world.bus, world.clock, name=world.name, sweep_s=SWEEP_S)
+    world.connection.on_reconnect.append(conductor.resend_all)
+    ready = asyncio.Event()
+    world.readiness.append(ready)
+    return [conductor.run(ready), world.worker(timer_service(world.clock))]
+
+
+async def _llm(world: World) -> list[Work]:
+    from services.llm.loading import LoadingModel
+    from services.llm.service import llm_service
+
+    settings = world.settings
+    if settings.model.scripted:
+        from services.llm.scripted import ScriptedModel
+
+        return [world.worker(llm_service(ScriptedModel.load(settings.model.scripted), at_once=64))]
+    model = LoadingModel(settings.model.name, lambda: load_model(settings))
+    return [world.worker(llm_service(model)), model.load()]
+
+
+async def _retrieval(world: World) -> list[Work]:
+    from infra.postgres.knowledge_index import PostgresKnowledgeIndex
+    from infra.postgres.tool_index import PostgresToolIndex
+    from services.retrieval.service import Retrieval
+
+    engine, embedder = _engine(world.settings), await load_embedder(world.settings)
+    tools = PostgresToolIndex(engine, embedder.name)
+    knowledge = PostgresKnowledgeIndex(engine, embedder.name)
+    retrieval = Retrieval(tools, knowledge, embedder, world.clock)
+    return [world.worker(retrieval.service()), retrieval.follow_cards(world.bus)]
+
+
+async def _memory(world: World) -> list[Work]:
+    from infra.postgres.conversations import PostgresConversationStore
+    from services.memory.service import memory_service
+
+    return [world.worker(memory_service(PostgresConversationStore(_engine(world.settings)), world.clock))]
+
+
+async def _tools(world: World) -> list[Work]:
+    from infra.postgres.effects import PostgresEffectLedger
+    from services.tools.service import Toolbox
+
+    ledger = PostgresEffectLedger(_engine(world.settings))
+    toolbox = Toolbox(_shipped_tools(world.settings), ledger, world.clock, lane="builtin")
+    work = world.worker(toolbox.service())
+    await toolbox.register(world.bus)
+    return [work]
+
+
+async def _recorder(world: World) -> list[Work]:
+    from infra.postgres.run_index import PostgresRunIndex
+    from services.recorder.service import Recorder
+
+    recorder = Recorder(world.log, PostgresRunIndex(_engine(world.settings)))
+    return [world.worker(recorder.service()), recorder.record()]
+
+
+BUILDERS: dict[str, Callable[[World], Awaitable[list[Work]]]] = {
+    "conductor": _conductor,
+    "llm": _llm,
+    "retrieval": _retrieval,
+    "memory": _memory,
+    "tools": _tools,
+    "recorder": _recorder,
+}
+
+
+# --- parts ----------------------------------------------------------------------------------------
+
+
+def _engine(settings: Settings) -> AsyncEngine:
+    from infra.postgres import engine
+
+    if settings.postgres.url is None:
+        raise MilepostError(
+            "No Postgres is known.", why="neither --postgres nor MILEPOST_POSTGRES_URL is set", hint="milepost up"
+        )
+    return engine.connect(settings.postgres.url)
+
+
+async def load_model(settings: Settings) -> TextModel:
+    """The language model, fetched and built if need be. Takes seconds, minutes the first time."""
+    from infra.models.build import build
+    from infra.models.fetch import ensure
+    from services.llm.onnx_model import OnnxModel
+
+    name, home = settings.model.name, settings.model.home
+    await ensure(name, home=home, offline=settings.model.offline)
+    folder = await build(name, home)
+    return await asyncio.to_thread(OnnxModel.load, folder, threads=settings.model.threads, provider=settings.model.provider)
+
+
+async def load_embedder(settings: Settings) -> Embedder:
+    """The embedder; without a model (scripted stacks) one that knows spelling only."""
+    if settings.model.scripted:
+        from services.retrieval.embedder import HashEmbedder
+
+        return HashEmbedder()
+    from services.retrieval.e5 import E5Embedder
+
+    return E5Embedder(await embedder_folder(settings.model.home, offline=settings.model.offline))
+
+
+async def embedder_folder(home: Path, *, offline: bool) -> Path:
+    """The folder of the built embedder, fetched and built if need be."""
+    from infra.models.build import build_embedder
+    from infra.models.fetch import ensure
+
+    await ensure("multilingual-e5-small", home=home, offline=offline)
+    return await build_embedder("multilingual-e5-small", home)
+
+
+def _shipped_tools(settings: Settings) -> list[Tool]:
+    from tool_adapters.builtin import builtin_tools
+
+    tools = builtin_tools()
+    cloud = settings.cloud
+    if cloud.endpoint or cloud.access_key_id:
+        from tool_adapters.aliyun.client import EcsConfig
+        from tool_adapters.aliyun.ecs import ecs_tools
+
+        secret = cloud.access_key_secret.get_secret_value() if cloud.access_key_secret else None
+        config = EcsConfig(
+            region=cloud.region, endpoint=cloud.endpoint, protocol=cloud.protocol, access_key_id=cloud.access_key_id,
+            access_key_secret=secret,
+        )  # fmt: skip
+        tools.extend(ecs_tools(config))
+    return tools
+
+
+async def _demo_cloud(settings: Settings) -> None:
+    from infra.demo_cloud.server import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET, running
+
+    host, _, port = (settings.cloud.endpoint or "").rpartition(":")
+    keys = {DEMO_ACCESS_KEY_ID: DEMO_ACCESS_KEY_SECRET}
+    async with running(host, int(port), settings.home / "demo-cloud.sqlite", keys):
+        announce_ready()
+        await asyncio.Event().wait()

@@ -1,0 +1,109 @@
+"""Every event in one line for a person: who, what, and what matters of it."""
+
+from __future__ import annotations
+
+from schemas.commands import RequestApproval
+from schemas.envelope import Fact
+from schemas.events import (
+    ApprovalGranted,
+    ApprovalRefused,
+    CallPlanned,
+    CancelRequested,
+    Event,
+    Generated,
+    KnowledgeRetrieved,
+    MemoryRecalled,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+    RunRequested,
+    StepFailed,
+    TimerFired,
+    ToolFailed,
+    ToolInDoubt,
+    ToolReturned,
+    ToolsSelected,
+    TurnQueued,
+    TurnRefused,
+    TurnReleased,
+    TurnStored,
+)
+from schemas.tools import Preview, ToolCall
+
+WIDTH = 100
+
+
+def summary(fact: Fact) -> str:
+    """One line on what the fact says, at most 100 characters, without line breaks."""
+    return short(_line(fact.body))
+
+
+def short(text: str, width: int = WIDTH) -> str:
+    """Text on one line, cut with an ellipsis."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def _line(event: Event) -> str:  # noqa: PLR0912  # one case an event
+    match event:
+        case RunRequested():
+            return f"{event.user} asks {event.agent.name}: {event.task}"
+        case CancelRequested():
+            return f"{event.by} cancels {event.reason}"
+        case MemoryRecalled():
+            return f"turn open, {len(event.history)} earlier turns recalled"
+        case TurnQueued():
+            return f"waits for run {event.behind}" + (", which it interrupts" if event.interrupts else "")
+        case TurnRefused():
+            return f"refused, run {event.by} is open"
+        case TurnReleased():
+            return f"run {event.after} has ended, this one may go on"
+        case TurnStored():
+            return "turn remembered" + (f", run {event.released} may begin" if event.released else "")
+        case ToolsSelected():
+            names = ", ".join(f"{each.card.name} {each.score:.2f}" for each in event.tools)
+            return f"{len(event.tools)} of {event.searched} tools: {names}"
+        case KnowledgeRetrieved():
+            return f"{len(event.passages)} passages: " + ", ".join(each.title for each in event.passages)
+        case Generated():
+            return _generated(event)
+        case CallPlanned():
+            return f"plan: {preview_line(event.preview)}"
+        case ToolReturned():
+            return ("done before: " if event.repeated else "") + event.result.text
+        case ToolFailed() | ToolInDoubt() | StepFailed() | RunFailed():
+            return f"{event.failure.what} {event.failure.why}"
+        case ApprovalGranted():
+            return f"{event.by} approves {_asked(event)}"
+        case ApprovalRefused():
+            return f"{event.by} refuses {_asked(event)} {event.reason}"
+        case TimerFired():
+            return "the moment has come"
+        case RunCompleted():
+            return event.answer
+        case RunCancelled():
+            return f"{event.by} {event.reason}"
+        case _:
+            return type(event).__name__
+
+
+def _generated(event: Generated) -> str:
+    said = event.generation
+    usage = f"[{said.usage.prompt_tokens} tokens in ({said.usage.cached_tokens} cached), {said.usage.completion_tokens} out]"
+    what = "; ".join(call_line(call) for call in said.calls) if said.calls else said.text
+    return f"{short(what, WIDTH - len(usage) - 1)} {usage}"
+
+
+def _asked(event: ApprovalGranted | ApprovalRefused) -> str:
+    return call_line(event.command.call) if isinstance(event.command, RequestApproval) else ""
+
+
+def call_line(call: ToolCall) -> str:
+    """A call as a person would write it: RenewInstance(InstanceId=i-1, Period=3)."""
+    return f"{call.name}({', '.join(f'{name}={value}' for name, value in call.arguments.items())})"
+
+
+def preview_line(preview: Preview) -> str:
+    """A preview on one line."""
+    price = f", {preview.price} {preview.currency or ''}".rstrip() if preview.price else ""
+    return preview.summary + price

@@ -1,0 +1,1 @@
+"""The language model: chat format, constrained decoding, and an engine of many streams over ONNX Runtime."""

@@ -1,0 +1,107 @@
+"""A model that follows a script: for tests, drills and benchmarks. It says by its name that it is none.
+
+A script is JSON: {"rules": [RULE, ...]}. The first rule that fits the last message speaks. RULE:
+  {"role": "user" | "tool", "match": REGEX, "say": TEXT}                       answer
+  {"role": ..., "match": ..., "call": [{"name": NAME, "arguments": {...}}]}     call tools
+`match` is searched in the last message; its groups may be used as {0}, {1} or {name} in TEXT and in argument texts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from schemas.canonical import JsonObject, digest, read_json
+from schemas.errors import MilepostError
+from schemas.messages import Generation, Message, Prompt, Usage
+from schemas.tools import ToolCall, Value
+
+SCRIPT_BYTES = 1024 * 1024
+
+
+class ScriptedCall(Value):
+    """A call as a script states it."""
+
+    name: str
+    arguments: JsonObject = Field(default_factory=dict)
+
+
+class Rule(Value):
+    """What to do when the last message fits."""
+
+    role: Literal["user", "tool"]
+    match: str = ""
+    say: str | None = None
+    call: tuple[ScriptedCall, ...] = ()
+
+
+class Script(Value):
+    """All rules, first match first."""
+
+    rules: tuple[Rule, ...]
+
+
+class ScriptedModel:
+    """Speaks by rules; the same prompt gives the same generation."""
+
+    def __init__(self, script: Script) -> None:
+        self.name = "scripted"
+        self._rules = tuple((rule, re.compile(rule.match, re.S)) for rule in script.rules)
+        self._hash = digest("script", script.model_dump_json())
+
+    @classmethod
+    def load(cls, path: Path) -> ScriptedModel:
+        """Read a script. Raises MilepostError naming the file and what is wrong."""
+        try:
+            return cls(Script.model_validate(read_json(path.read_bytes(), limit=SCRIPT_BYTES)))
+        except (OSError, ValidationError, re.error, MilepostError) as error:
+            raise MilepostError(
+                f"The script {path} cannot be used.", why=str(error)[:500], hint="see services/llm/scripted.py for its form"
+            ) from error
+
+    async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], reuse: str = "") -> Generation:
+        """What the first fitting rule says; without one, that no rule fits."""
+        last = prompt.messages[-1]
+        for rule, pattern in self._rules:
+            found = pattern.search(last.content) if rule.role == last.role else None
+            if found:
+                return self._speak(rule, found, prompt, on_text)
+        return self._answer(f"No rule of the script fits: {last.content[:200]}", prompt, on_text)
+
+    def _speak(self, rule: Rule, found: re.Match[str], prompt: Prompt, on_text: Callable[[str], None]) -> Generation:
+        if rule.say is not None:
+            return self._answer(_filled(rule.say, found), prompt, on_text)
+        number = sum(len(message.calls) for message in prompt.messages)
+        calls = tuple(
+            ToolCall(id=f"call-{number + index}", name=call.name, arguments=_filled_arguments(call.arguments, found))
+            for index, call in enumerate(rule.call)
+        )
+        return self._generation("", calls, prompt)
+
+    def _answer(self, text: str, prompt: Prompt, on_text: Callable[[str], None]) -> Generation:
+        on_text(text)
+        return self._generation(text, (), prompt)
+
+    def _generation(self, text: str, calls: tuple[ToolCall, ...], prompt: Prompt) -> Generation:
+        words = sum(_words(message) for message in prompt.messages)
+        return Generation(
+            text=text, calls=calls, finish="calls" if calls else "stop", model=self.name, model_hash=self._hash,
+            provider="script", usage=Usage(prompt_tokens=words, completion_tokens=len(text.split())),
+        )  # fmt: skip
+
+
+def _filled_arguments(arguments: dict[str, object], found: re.Match[str]) -> dict[str, object]:
+    return {name: _filled(value, found) if isinstance(value, str) else value for name, value in arguments.items()}
+
+
+def _filled(text: str, found: re.Match[str]) -> str:
+    groups = {"0": found.group(0), **{str(n + 1): group for n, group in enumerate(found.groups())}, **found.groupdict()}
+    return re.sub(r"\{(\w+)\}", lambda mark: str(groups.get(mark.group(1), mark.group(0))), text)
+
+
+def _words(message: Message) -> int:
+    return len(message.content.split())

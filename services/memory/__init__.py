@@ -1,0 +1,1 @@
+"""Memory: what was said in a conversation, and whose turn it is."""

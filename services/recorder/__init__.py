@@ -1,0 +1,1 @@
+"""The recorder: the queryable index of the log."""

@@ -1,0 +1,56 @@
+"""The index of the log in one process: the twin of the Postgres adapter, with the same contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.recorder.ports import EventRow, RunFilter, RunRecord, RunSummary, Watermark
+
+
+class MemoryRunIndex:
+    """Events and runs in dictionaries."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, EventRow] = {}
+        self._runs: dict[str, RunSummary] = {}
+        self._watermarks: dict[str, Watermark] = {}
+
+    async def record(
+        self, events: Sequence[EventRow], runs: Sequence[RunSummary], watermark: Watermark | None = None
+    ) -> None:
+        for event in events:
+            self._events.setdefault(event.id, event)
+        for run in runs:
+            old = self._runs.get(run.run)
+            if old is None or old.seq <= run.seq:
+                self._runs[run.run] = run
+        if watermark:
+            stored = self._watermarks.get(watermark.stream)
+            if stored is None or stored.created != watermark.created or stored.seq < watermark.seq:
+                self._watermarks[watermark.stream] = watermark
+
+    async def watermark(self, stream: str) -> Watermark | None:
+        return self._watermarks.get(stream)
+
+    async def list_runs(self, which: RunFilter, limit: int = 50) -> list[RunSummary]:
+        found = [run for run in self._runs.values() if _matches(run, which)]
+        return sorted(found, key=lambda run: (run.started, run.run), reverse=True)[:limit]
+
+    async def show(self, run: str, tenant: str | None = None) -> RunRecord | None:
+        summary = self._runs.get(run)
+        if summary is None or tenant not in (None, summary.tenant):
+            return None
+        events = sorted((event for event in self._events.values() if event.run == run), key=lambda event: event.seq)
+        return RunRecord(summary=summary, events=tuple(events))
+
+
+def _matches(run: RunSummary, which: RunFilter) -> bool:
+    said = f"{run.task}\n{run.answer or ''}".lower()
+    return (
+        which.tenant in (None, run.tenant)
+        and which.status in (None, run.status)
+        and which.agent in (None, run.agent)
+        and which.user in (None, run.user)
+        and (which.text is None or which.text.lower() in said)
+        and (which.before is None or run.started < which.before)
+    )

@@ -1,0 +1,96 @@
+"""What the recorder needs of the outside: an index of events and runs that remembers how far it has read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal, Protocol, TypeAlias
+
+from schemas.tools import Value
+
+Status: TypeAlias = Literal["open", "waiting", "completed", "failed", "cancelled"]
+
+
+class EventRow(Value):
+    """One event as the index holds it. summary: one line for a person; bytes: the size of its payload."""
+
+    id: str
+    run: str
+    tenant: str
+    type: str
+    role: str
+    slot: str
+    time: datetime
+    stream: str
+    seq: int
+    summary: str
+    bytes: int
+
+
+class RunSummary(Value):
+    """A run as lists show it. seq: the last event it was made from; tools: names that were called, in order."""
+
+    run: str
+    tenant: str
+    status: Status
+    agent: str
+    user: str
+    conversation: str
+    task: str
+    answer: str | None = None
+    started: datetime
+    ended: datetime | None = None
+    steps: int = 0
+    tools: tuple[str, ...] = ()
+    seq: int
+
+
+class RunRecord(Value):
+    """A run with all its events in the log's order."""
+
+    summary: RunSummary
+    events: tuple[EventRow, ...]
+
+
+class Watermark(Value):
+    """How far a stream is indexed. created: when the stream was made, which tells a remade one of the same name."""
+
+    stream: str
+    seq: int
+    created: datetime | None = None
+
+
+class RunFilter(Value):
+    """Which runs to list; what is None does not matter. text: stands in task or answer; before: started earlier."""
+
+    tenant: str | None = None
+    status: Status | None = None
+    agent: str | None = None
+    user: str | None = None
+    text: str | None = None
+    before: datetime | None = None
+
+
+class RunIndex(Protocol):
+    """Events and runs, found by what a person asks for. Recording is idempotent: by event id, by a run's newest seq."""
+
+    async def record(
+        self, events: Sequence[EventRow], runs: Sequence[RunSummary], watermark: Watermark | None = None
+    ) -> None:
+        """Add events, renew the runs' summaries and move the watermark, all or nothing.
+
+        A summary made from fewer events than the stored one, or a lower watermark of the same stream, changes nothing.
+        """
+        ...
+
+    async def watermark(self, stream: str) -> Watermark | None:
+        """How far the stream is indexed; None if it never was."""
+        ...
+
+    async def list_runs(self, which: RunFilter, limit: int = 50) -> list[RunSummary]:
+        """Runs, newest first."""
+        ...
+
+    async def show(self, run: str, tenant: str | None = None) -> RunRecord | None:
+        """One run with its events; None if it is not there or another tenant's."""
+        ...

@@ -1,0 +1,1 @@
+"""Retrieval: which tools and which knowledge fit a request."""

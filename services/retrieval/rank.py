@@ -1,0 +1,73 @@
+"""How lists of findings become one: Okapi BM25 for words, reciprocal rank fusion for the lists.
+
+The Postgres adapters do the same in SQL; here it is for the in-memory twin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
+
+RRF_K = 60
+DEPTH = 50
+"""How many findings of each list are fused."""
+
+K1, B = 1.2, 0.75
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def bm25(query: Sequence[str], documents: Mapping[Key, Sequence[str]]) -> dict[Key, float]:
+    """Scores above zero of the documents (as words) for the query's words.
+
+    Robertson and Zaragoza (2009), with the +1 inside the logarithm that keeps it positive.
+    """
+    counts = {key: Counter(document) for key, document in documents.items()}
+    mean = sum(map(len, documents.values())) / max(len(documents), 1) or 1.0
+    scores: dict[Key, float] = {}
+    for word in dict.fromkeys(query):
+        holders = [key for key, count in counts.items() if word in count]
+        rarity = math.log(1 + (len(documents) - len(holders) + 0.5) / (len(holders) + 0.5))
+        for key in holders:
+            often = counts[key][word]
+            damped = often * (K1 + 1) / (often + K1 * (1 - B + B * len(documents[key]) / mean))
+            scores[key] = scores.get(key, 0.0) + rarity * damped
+    return scores
+
+
+def best(scores: Mapping[Key, float], limit: int = DEPTH) -> list[Key]:
+    """Keys by falling score; equal scores by key, so that the order is always the same."""
+    return sorted(scores, key=lambda key: (-scores[key], str(key)))[:limit]
+
+
+def fuse(rankings: Mapping[str, Sequence[Key]]) -> dict[Key, dict[str, float]]:
+    """For each key its part of the score by list: 1 / (60 + rank), ranks from 1; their sum is the fused score.
+
+    Cormack, Clarke and Buettcher (2009).
+    """
+    parts: dict[Key, dict[str, float]] = {}
+    for name, ranking in rankings.items():
+        for rank, key in enumerate(ranking, start=1):
+            parts.setdefault(key, {})[name] = 1 / (RRF_K + rank)
+    return parts
+
+
+def cosine(left: Sequence[float], right: Sequence[float]) -> float:
+    """Dot product of two unit vectors."""
+    return math.fsum(a * b for a, b in zip(left, right, strict=True))
+
+
+def trigram_similarity(left: str, right: str) -> float:
+    """Shared share of the padded trigrams of two names, as pg_trgm's similarity()."""
+    one, two = _trigrams(left), _trigrams(right)
+    return len(one & two) / len(one | two) if one and two else 0.0
+
+
+def _trigrams(text: str) -> set[str]:
+    grams: set[str] = set()
+    for word in "".join(char if char.isalnum() else " " for char in text.lower()).split():
+        marked = f"  {word} "
+        grams.update(marked[at : at + 3] for at in range(len(marked) - 2))
+    return grams

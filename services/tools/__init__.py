@@ -1,0 +1,1 @@
+"""Tools: runs the calls that the conductor commands, each effect once."""

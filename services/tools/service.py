@@ -1,0 +1,239 @@
+"""The tools service: plans and runs tool calls, and lets no write happen twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from pydantic import ValidationError
+
+from runtime.bus import Bus
+from runtime.clock import Clock
+from runtime.errors import Permanent, Retryable
+from runtime.service import Context, Service
+from schemas.commands import CallTool, PlanCall
+from schemas.errors import MilepostError
+from schemas.events import AnyEvent, CallPlanned, Failure, ToolFailed, ToolInDoubt, ToolReturned
+from schemas.tools import ToolCall, ToolResult, write_key
+from services.tools.ledger import Claim, Done, EffectLedger, InProgress, Mine
+from tool_adapters.tool import (
+    CallContext,
+    OutcomeUnknown,
+    Tool,
+    ToolError,
+    ToolUnavailable,
+    checked_card,
+    checked_result,
+    validate,
+)
+
+WAIT_FOR_OTHER_S = 0.2
+MAX_ATTEMPTS = 5
+
+
+class Toolbox:
+    """The tools of one host (lane), and the ledger of their effects."""
+
+    def __init__(self, tools: Iterable[Tool], ledger: EffectLedger, clock: Clock, *, lane: str, tenant: str = "*") -> None:
+        self.tools = {tool.card.name: tool for tool in tools}
+        for tool in self.tools.values():
+            checked_card(tool.card)
+        self.ledger, self.clock, self.lane, self.tenant = ledger, clock, lane, tenant
+
+    def service(self) -> Service:
+        """The service that answers this host's calls."""
+        service = Service(
+            "tools", f"runs {len(self.tools)} tools", lane=self.lane, attempts=MAX_ATTEMPTS, at_once=32, ack_wait_s=10.0
+        )
+        service.on(PlanCall)(self.plan)
+        service.on(CallTool)(self.call)
+        return service
+
+    async def register(self, bus: Bus) -> None:
+        """Publish every tool's card, so that retrieval can find it."""
+        for tool in self.tools.values():
+            await bus.publish_card(self.tenant, tool.card.model_copy(update={"lane": self.lane}))
+
+    # --- plan ---
+
+    async def plan(self, command: PlanCall, context: Context) -> AnyEvent:
+        """What a write would do, and the key that its effect will have."""
+        try:
+            tool = self._tool(command.call, command.card_hash)
+            async with asyncio.timeout(tool.card.timeout_s):
+                plan = await tool.plan(command.call.arguments, self._context(tool, context))
+        except ToolUnavailable as error:
+            return _unavailable(command, context, error)
+        except TimeoutError:
+            return ToolFailed(command=command, failure=_late(command.call))
+        except ToolError as error:
+            return ToolFailed(command=command, failure=_failure(error))
+        except MilepostError:
+            raise
+        except Exception as error:
+            return ToolFailed(command=command, failure=_raised(command.call, error))
+        key = write_key(context.tenant, command.call.name, command.call.arguments, plan.state)
+        return CallPlanned(command=command, preview=plan.preview, state=plan.state, write_key=key)
+
+    # --- call ---
+
+    async def call(self, command: CallTool, context: Context) -> AnyEvent:
+        """Run a tool: a read straight away, a write through the ledger."""
+        try:
+            tool = self._tool(command.call, command.card_hash)
+        except ToolError as error:
+            return ToolFailed(command=command, failure=_failure(error))
+        if command.write_key is None:
+            if tool.card.effect != "read":
+                return ToolFailed(command=command, failure=_unplanned(command.call))
+            return await self._read(command, context, tool)
+        return await self._write(command, context, tool, command.write_key)
+
+    async def _read(self, command: CallTool, context: Context, tool: Tool) -> AnyEvent:
+        try:
+            async with asyncio.timeout(tool.card.timeout_s):
+                result = await tool.call(command.call.arguments, self._context(tool, context))
+            return ToolReturned(command=command, result=checked_result(result))
+        except ToolUnavailable as error:
+            return _unavailable(command, context, error)
+        except TimeoutError:
+            return ToolFailed(command=command, failure=_late(command.call))
+        except ToolError as error:
+            return ToolFailed(command=command, failure=_failure(error))
+        except Exception as error:
+            return ToolFailed(command=command, failure=_raised(command.call, error))
+
+    async def _write(self, command: CallTool, context: Context, tool: Tool, key: str) -> AnyEvent:
+        claim = await self._claim(command, context, tool, key)
+        if isinstance(claim, Done):
+            return ToolReturned(command=command, result=_receipt(claim.receipt), repeated=claim.by != context.order.id)
+        if isinstance(claim, InProgress | Mine) and claim.in_doubt:
+            return ToolInDoubt(command=command, failure=_doubted(command.call))
+        if isinstance(claim, InProgress):
+            return ToolFailed(command=command, failure=_under_way(command.call, claim.by))
+        if isinstance(claim, Mine):
+            return await self._resume(command, context, tool, key)
+        return await self._commit(command, context, tool, key)
+
+    async def _claim(self, command: CallTool, context: Context, tool: Tool, key: str) -> Claim:
+        """Ask the ledger; while another command causes the same effect, wait for its receipt as long as a call may take."""
+        waited = 0.0
+        while True:
+            claim = await self.ledger.claim(
+                key, context.tenant, context.run, context.order.id, command.call.name, command.call.arguments,
+                context.text("state"), self.clock.now(),
+            )  # fmt: skip
+            if not isinstance(claim, InProgress) or claim.in_doubt or waited >= tool.card.timeout_s:
+                return claim
+            await asyncio.sleep(WAIT_FOR_OTHER_S)
+            waited += WAIT_FOR_OTHER_S
+
+    async def _resume(self, command: CallTool, context: Context, tool: Tool, key: str) -> AnyEvent:
+        """This command was begun before and its process died: ask the provider before doing anything."""
+        if tool.card.idempotency == "key":
+            return await self._commit(command, context, tool, key)
+        try:
+            async with asyncio.timeout(tool.card.timeout_s):
+                found = await tool.reconcile(command.call.arguments, self._context(tool, context, key))
+        except ToolUnavailable as error:
+            raise Retryable(error.what, why=error.why, hint=error.hint) from error
+        except (ToolError, TimeoutError) as error:
+            return await self._doubt(command, context, key, str(error) or "the provider did not answer in time")
+        if found.outcome == "happened":
+            result = found.result or ToolResult(text="It happened; its answer was lost.")
+            return await self._finish(command, context, key, result)
+        if found.outcome == "not_happened":
+            return await self._commit(command, context, tool, key)
+        return await self._doubt(command, context, key, "its process died after it was begun")
+
+    async def _commit(self, command: CallTool, context: Context, tool: Tool, key: str) -> AnyEvent:
+        try:
+            async with asyncio.timeout(tool.card.timeout_s):
+                result = await tool.call(command.call.arguments, self._context(tool, context, key))
+        except ToolUnavailable as error:
+            if context.attempt < MAX_ATTEMPTS:
+                raise Retryable(error.what, why=error.why, hint=error.hint) from error
+            return await self._failed(command, context, key, _failure(error))
+        except (OutcomeUnknown, TimeoutError) as error:
+            if tool.card.idempotency == "key" and context.attempt < MAX_ATTEMPTS:
+                raise Retryable("The provider did not say whether it happened.", why=str(error)) from error
+            return await self._doubt(command, context, key, str(error) or "the provider did not answer in time")
+        except ToolError as error:
+            return await self._failed(command, context, key, _failure(error))
+        except Exception as error:
+            return await self._doubt(command, context, key, f"the tool raised {type(error).__name__}: {error}")
+        return await self._finish(command, context, key, result)
+
+    async def _finish(self, command: CallTool, context: Context, key: str, result: ToolResult) -> AnyEvent:
+        try:
+            result = checked_result(result)
+        except ToolError as error:
+            result = ToolResult(text=f"It was done; its answer could not be kept. {error.what}")
+        await self.ledger.finish(key, context.order.id, result.model_dump(mode="json"))
+        return ToolReturned(command=command, result=result)
+
+    async def _failed(self, command: CallTool, context: Context, key: str, failure: Failure) -> AnyEvent:
+        await self.ledger.fail(key, context.order.id, failure.model_dump(mode="json"))
+        return ToolFailed(command=command, failure=failure)
+
+    async def _doubt(self, command: CallTool, context: Context, key: str, why: str) -> AnyEvent:
+        failure = Failure(type="InDoubt", what=f"Whether {command.call.name} happened is not known.", why=why)
+        await self.ledger.doubt(key, context.order.id, failure.model_dump(mode="json"))
+        return ToolInDoubt(command=command, failure=failure)
+
+    # --- gate ---
+
+    def _tool(self, call: ToolCall, card_hash: str) -> Tool:
+        tool = self.tools.get(call.name)
+        if tool is None:
+            raise ToolError(f"This host has no tool {call.name}.", why=f"lane {self.lane}", hint="milepost tools ls")
+        if tool.card.model_copy(update={"lane": self.lane}).hash() != card_hash:
+            raise ToolError(f"{call.name} has changed since the run saw it.", why="its card is another one now")
+        validate(tool.card, call.arguments)
+        return tool
+
+    def _context(self, tool: Tool, context: Context, key: str | None = None) -> CallContext:
+        return CallContext(
+            tenant=context.tenant, run=context.run, user=context.text("user"), timeout_s=tool.card.timeout_s,
+            write_key=key, planned_state=context.text("state") or None,
+        )  # fmt: skip
+
+
+def _receipt(receipt: dict[str, object]) -> ToolResult:
+    try:
+        return ToolResult.model_validate(receipt)
+    except ValidationError as error:
+        raise Permanent("A receipt in the ledger cannot be read.", why=str(error)[:300]) from error
+
+
+def _unavailable(command: PlanCall | CallTool, context: Context, error: ToolUnavailable) -> AnyEvent:
+    if context.attempt < MAX_ATTEMPTS:
+        raise Retryable(error.what, why=error.why, hint=error.hint) from error
+    return ToolFailed(command=command, failure=_failure(error))
+
+
+def _failure(error: ToolError) -> Failure:
+    return Failure(type=type(error).__name__, what=error.what, why=error.why, hint=error.hint)
+
+
+def _late(call: ToolCall) -> Failure:
+    return Failure(type="Timeout", what=f"{call.name} did not answer in time.", hint="raise timeout_s of its card")
+
+
+def _raised(call: ToolCall, error: Exception) -> Failure:
+    return Failure(type=type(error).__name__, what=f"{call.name} failed.", why=str(error)[:500])
+
+
+def _unplanned(call: ToolCall) -> Failure:
+    return Failure(type="Unplanned", what=f"{call.name} changes the world and was called without a plan.")
+
+
+def _under_way(call: ToolCall, by: str) -> Failure:
+    return Failure(type="EffectUnderWay", what=f"The same {call.name} is under way elsewhere.", why=f"command {by}")
+
+
+def _doubted(call: ToolCall) -> Failure:
+    return Failure(
+        type="InDoubt", what=f"An earlier {call.name} of the same kind is in doubt.",
+        why="whether it happened is not known", hint="ask the provider, then decide",
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Alibaba Cloud ECS as tools, through the vendor's own SDK."""

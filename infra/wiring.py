@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 
     from services.llm.model import TextModel
     from services.retrieval.embedder import Embedder
+    from services.tools.ledger import EffectLedger
     from tool_adapters.tool import Tool
 
 log = structlog.get_logger("infra.wiring")
 
-Work = Coroutine[object, object, None]
+Work = Coroutine[None, None, None]
 SWEEP_S = 15.0
 RECONNECT_PATIENCE_S = 30.0
 
@@ -172,11 +173,11 @@ async def _retrieval(world: World) -> list[Work]:
     from infra.postgres.tool_index import PostgresToolIndex
     from services.retrieval.service import Retrieval
 
-    engine, embedder = _engine(world.settings), await load_embedder(world.settings)
+    engine, embedder, loading = _engine(world.settings), *_embedder(world.settings)
     tools = PostgresToolIndex(engine, embedder.name)
     knowledge = PostgresKnowledgeIndex(engine, embedder.name)
     retrieval = Retrieval(tools, knowledge, embedder, world.clock)
-    return [world.worker(retrieval.service()), retrieval.follow_cards(world.bus)]
+    return [world.worker(retrieval.service()), retrieval.follow_cards(world.bus), *loading]
 
 
 async def _memory(world: World) -> list[Work]:
@@ -187,11 +188,9 @@ async def _memory(world: World) -> list[Work]:
 
 
 async def _tools(world: World) -> list[Work]:
-    from infra.postgres.effects import PostgresEffectLedger
     from services.tools.service import Toolbox
 
-    ledger = PostgresEffectLedger(_engine(world.settings))
-    toolbox = Toolbox(_shipped_tools(world.settings), ledger, world.clock, lane="builtin")
+    toolbox = Toolbox(_shipped_tools(world.settings), open_ledger(world.settings), world.clock, lane="builtin")
     work = world.worker(toolbox.service())
     await toolbox.register(world.bus)
     return [work]
@@ -228,6 +227,13 @@ def _engine(settings: Settings) -> AsyncEngine:
     return engine.connect(settings.postgres.url)
 
 
+def open_ledger(settings: Settings) -> EffectLedger:
+    """The ledger that every tool host of the stack shares."""
+    from infra.postgres.effects import PostgresEffectLedger
+
+    return PostgresEffectLedger(_engine(settings))
+
+
 async def load_model(settings: Settings) -> TextModel:
     """The language model, fetched and built if need be. Takes seconds, minutes the first time."""
     from infra.models.build import build
@@ -240,15 +246,22 @@ async def load_model(settings: Settings) -> TextModel:
     return await asyncio.to_thread(OnnxModel.load, folder, threads=settings.model.threads, provider=settings.model.provider)
 
 
-async def load_embedder(settings: Settings) -> Embedder:
-    """The embedder; without a model (scripted stacks) one that knows spelling only."""
+def _embedder(settings: Settings) -> tuple[Embedder, list[Work]]:
+    """The embedder and the work of loading it; for scripted stacks one that knows spelling only."""
+    from services.retrieval.embedder import E5_SMALL, HashEmbedder
+    from services.retrieval.loading import LoadingEmbedder
+
     if settings.model.scripted:
-        from services.retrieval.embedder import HashEmbedder
+        return HashEmbedder(), []
 
-        return HashEmbedder()
-    from services.retrieval.e5 import E5Embedder
+    async def bring() -> Embedder:
+        from services.retrieval.e5 import E5Embedder
 
-    return E5Embedder(await embedder_folder(settings.model.home, offline=settings.model.offline))
+        folder = await embedder_folder(settings.model.home, offline=settings.model.offline)
+        return await asyncio.to_thread(E5Embedder, folder)
+
+    embedder = LoadingEmbedder(E5_SMALL, bring)
+    return embedder, [embedder.load()]
 
 
 async def embedder_folder(home: Path, *, offline: bool) -> Path:

@@ -97,8 +97,8 @@ def _decide(state: RunState, fact: Fact, command: AnyCommand) -> Decision:
 
 
 def _end(state: RunState, fact: Fact) -> RunState:
-    if not isinstance(fact.body, Answered) or fact.body.command != state.ending:
-        return state
+    if not isinstance(fact.body, Answered) or fact.body.command not in state.outstanding.values():
+        return state  # nobody has decided to end the run, or a write is still under way
     return changed(state, phase="ended", outstanding={}, ended_at=fact.time)
 
 
@@ -197,7 +197,7 @@ def _generate(state: RunState) -> Step:
         ))  # fmt: skip
     state, prompt_hash = prompt.digested(state)
     command = Generate(
-        model=request.agent.model, after=state.last_generate, inputs=state.inputs, prompt_hash=prompt_hash,
+        model=request.agent.model, host=request.agent.model_host, after=state.last_generate, inputs=state.inputs, prompt_hash=prompt_hash,
         sampling=request.agent.sampling,
     )  # fmt: skip
     return changed(state, phase="deciding", inputs=(), steps=state.steps + 1), (command,)
@@ -404,8 +404,8 @@ def _step_failed(state: RunState, fact: Fact) -> Step:
         return _acted(_observe(state, command.call, text, fact.id), _NOTHING)
     if isinstance(command, StoreTurn):
         return _stored(state, fact)
-    if isinstance(command, StartTimer):
-        return state, _NOTHING
+    if isinstance(command, StartTimer):  # without its timer an approval would be open for ever
+        return _expired(state, fact, command) if command.purpose == "approval" else (state, _NOTHING)
     return _fail(state, event.failure)
 
 

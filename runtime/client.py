@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import orjson
 
@@ -16,7 +16,7 @@ from runtime.fold import Folded
 from runtime.log import Log, Stored
 from runtime.state import RunState
 from schemas.agent import AgentSpec
-from schemas.commands import RequestApproval
+from schemas.commands import EndRun, RequestApproval
 from schemas.envelope import DECIDER, new_fact, source_of
 from schemas.errors import MilepostError
 from schemas.events import (
@@ -25,6 +25,9 @@ from schemas.events import (
     ApprovalGranted,
     ApprovalRefused,
     CancelRequested,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
     RunRequested,
 )
 from schemas.ids import CANCEL_SLOT, REQUEST_SLOT, CommandId, RunId, run_id, segment_of
@@ -118,9 +121,11 @@ class Client:
         async with aclosing(self.log.follow(run)) as facts:  # type: ignore[type-var]  # both twins are generators
             async for stored in facts:
                 folded.add(stored)
-                yield Update(stored, folded.state)
-                if isinstance(stored.fact.body, TERMINAL) and folded.state.phase == "ended":
+                event = stored.fact.body
+                if isinstance(event, TERMINAL):
+                    yield Update(stored, _ended(folded.state, event, stored.fact.time))
                     return
+                yield Update(stored, folded.state)
 
     async def approve(self, run: RunId, approval: CommandId, *, by: str | None = None) -> None:
         """Allow the planned write that waits under this command. Raises TooLate, UnknownRun."""
@@ -154,6 +159,16 @@ class Client:
             event, run=run, tenant=self.tenant, slot=slot, source=source, time=self._clock.now(), decider=DECIDER
         )
         return await self.log.append(fact)
+
+
+def _ended(state: RunState, event: AnyEvent, at: datetime) -> RunState:
+    """The state after the terminal event, which counts even if this process decides otherwise than its conductor did."""
+    if state.phase == "ended" or not isinstance(event, RunCompleted | RunFailed | RunCancelled):
+        return state
+    ending = event.command if isinstance(event.command, EndRun) else None
+    answer = event.answer if isinstance(event, RunCompleted) else None
+    failure = event.failure if isinstance(event, RunFailed) else state.failure
+    return replace(state, phase="ended", outstanding={}, ending=ending, answer=answer, failure=failure, ended_at=at)
 
 
 def answer_of(state: RunState) -> str:

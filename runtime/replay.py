@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from runtime.fold import Folded
 from runtime.log import Stored
 from runtime.state import RunState
+from schemas.commands import EndRun
 from schemas.events import Answered
 from schemas.ids import END_SLOT, CommandId, RunId
 
@@ -55,8 +56,8 @@ def replay(run: RunId, facts: Iterable[Stored]) -> Replayed:
 
 
 def _check(body: Answered, slot: str, number: int, decided: dict[CommandId, object]) -> Divergence | None:
-    known = body.command in decided.values() if slot == END_SLOT else decided.get(CommandId(slot)) == body.command
-    if known:
+    ends = slot == END_SLOT and isinstance(body.command, EndRun)
+    if body.command in decided.values() if ends else decided.get(CommandId(slot)) == body.command:
         return None
     kind = type(body).__name__
     return Divergence(number, slot, kind, f"{kind} answers {body.command.kind}, which is not decided now")

@@ -168,6 +168,10 @@ class Worker:
             log.warning("tried again", error=error.what, why=error.why, attempt=delivery.attempt, pause_s=pause)
             with suppress(Retryable):
                 await delivery.again(pause)
+        except Exception:
+            log.exception("order not handled", attempt=delivery.attempt)
+            with suppress(Retryable):
+                await delivery.again(min(30.0, 0.5 * 2 ** min(delivery.attempt, 6)))
         finally:
             self._given_up.discard(order.id)
             self.busy_s += time.perf_counter() - begun

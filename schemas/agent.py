@@ -29,13 +29,15 @@ class AgentSpec(Value):
     tools: names that are always offered. tool_k: how many more are picked by retrieval (0: none).
     forbidden: names that are never offered. knowledge_k: passages to retrieve (0: none).
     approval: which effects a person must approve first.
-    prompt and parser: names of the prompt generator and of the wire format of calls.
+    model_host: the lane of the llm service that has the model. prompt and parser: names of the prompt generator
+    and of the wire format of calls.
     """
 
     name: Token = "assistant"
     version: str = "1"
     instructions: str = ""
     model: str = "default"
+    model_host: Token = "main"
     tools: tuple[str, ...] = ()
     forbidden: tuple[str, ...] = ()
     tool_k: int = Field(default=3, ge=0, le=32)
@@ -45,5 +47,5 @@ class AgentSpec(Value):
     when_busy: WhenBusy = "queue"
     sampling: Sampling = Sampling()
     budget: Budget = Budget()
-    prompt: Token = "messages"
-    parser: Token = "hermes"
+    prompt: Literal["messages"] = "messages"
+    parser: Literal["hermes"] = "hermes"

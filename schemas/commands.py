@@ -81,10 +81,15 @@ class Generate(Command):
     role: ClassVar[Role] = "llm"
     kind: Literal["Generate"] = "Generate"
     model: str
+    host: str = "main"
     after: str | None
     inputs: tuple[str, ...]
     prompt_hash: str
     sampling: Sampling
+
+    @property
+    def lane(self) -> str:
+        return self.host
 
 
 class PlanCall(Command):

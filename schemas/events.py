@@ -157,7 +157,10 @@ class ToolsSelected(Answered):
 
 
 class Passage(Value):
-    """A piece of a document: where it stands (heading, character offsets) and how well it fits."""
+    """A piece of a document: where it stands (heading, character offsets) and how well it fits.
+
+    score: fused rank, comparable within one search only. similarity: cosine to the question, if both have vectors.
+    """
 
     document: str
     title: str
@@ -167,6 +170,7 @@ class Passage(Value):
     text: str
     hash: str
     score: float
+    similarity: float | None = None
 
 
 class KnowledgeRetrieved(Answered):

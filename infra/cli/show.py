@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from schemas.errors import MilepostError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from datetime import datetime
 
+    from rich.console import Console
+    from rich.text import Text
+
+WIDE = 4096
+# Control characters, and those that turn the direction of text: what comes from a model, a tool or a
+# document may not move the cursor, and an approval card may not read otherwise than it is.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _STATE = {"json": False}
+_COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow", "waiting": "magenta", "open": "cyan", "queued": "cyan"}
 
 
 def use_json(on: bool) -> None:
@@ -24,16 +34,64 @@ def as_json() -> bool:
     return _STATE["json"]
 
 
+def at_terminal() -> bool:
+    """Whether a person is there to read and to answer."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and not as_json()
+
+
 def console(*, stderr: bool = False) -> Console:
-    """A rich console; plain text where it is no terminal."""
+    """A rich console; plain text that is never wrapped or cut where it is no terminal."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, highlight=False, soft_wrap=not terminal, width=None if terminal else WIDE)
+
+
+def clean(text: str) -> str:
+    """Text without what could steer the terminal; lines and tabs stay."""
+    return _UNSAFE.sub("", text)
+
+
+def plain(text: str, style: str = "") -> Text:
+    """Text that says what it says: no markup is read in it."""
+    from rich.text import Text
+
+    return Text(clean(text), style=style)
+
+
+def outcome(word: str) -> Text:
+    """The outcome of a run in its colour."""
+    return plain(word, _COLOURS.get(word, ""))
 
 
 def print_json(value: object) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+
+
+def print_json_line(value: object) -> None:
+    """One JSON document on one line, seen at once."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Text | str]], *, right: Sequence[str] = ()) -> None:
+    """Rows under headings; on a terminal the last column is cut at its edge, elsewhere nothing is."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in columns:
+        last = name == columns[-1]
+        table.add_column(name, justify="right" if name in right else "left", no_wrap=True, ratio=1 if last else None,
+                         overflow="ellipsis")  # fmt: skip
+    for row in rows:
+        table.add_row(*(plain(cell) if isinstance(cell, str) else cell for cell in row))
+    console().print(table)
+
+
+def local(moment: datetime) -> str:
+    """A moment in the time of this machine."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def show_error(error: MilepostError) -> None:
@@ -44,8 +102,8 @@ def show_error(error: MilepostError) -> None:
     from rich.text import Text
 
     out = console(stderr=True)
-    out.print(Text("error: ", style="bold red") + Text(error.what, style="bold"))
+    out.print(Text("error: ", style="bold red") + plain(error.what, "bold"))
     if error.why:
-        out.print(Text("  why: ", style="yellow") + Text(error.why))
+        out.print(Text("  why: ", style="yellow") + plain(error.why))
     if error.hint:
-        out.print(Text(" next: ", style="green") + Text(error.hint))
+        out.print(Text(" next: ", style="green") + plain(error.hint))

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.cli.options import Home, Json, NatsUrl, PostgresUrl, settings_from
 from infra.cli.show import as_json, console, print_json, use_json
 
 if TYPE_CHECKING:
     from infra.settings import Loaded
     from infra.stack import Stack
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Home = Annotated[Path | None, typer.Option(help="The data directory.", show_default=False)]
-NatsUrl = Annotated[str | None, typer.Option("--nats", help="An external nats-server.", show_default=False)]
-PostgresUrl = Annotated[str | None, typer.Option("--postgres", help="An external PostgreSQL.", show_default=False)]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,6 +27,8 @@ def up(
     json: Json = False,
 ) -> None:  # fmt: skip
     """Start bus, database and every service on this machine."""
+    import asyncio
+
     use_json(json)
     loaded = settings_from(home, nats, postgres)
     if detach:
@@ -64,18 +60,20 @@ def _say_up(stack: Stack) -> None:
 
 def down(home: Home = None, json: Json = False) -> None:
     """Stop the stack of this data directory."""
-    use_json(json)
+    import asyncio
+
     from infra import stack as stacks
 
+    use_json(json)
     stopped = asyncio.run(stacks.down(settings_from(home).settings.home))
     print_json({"stopped": stopped}) if as_json() else console().print("stopped" if stopped else "nothing was running")
 
 
 def status(home: Home = None, json: Json = False) -> None:
     """Show every process of the stack, alive or not, with its memory."""
-    use_json(json)
     from infra import stack as stacks
 
+    use_json(json)
     found = stacks.status(settings_from(home).settings.home)
     rows = [
         {
@@ -138,13 +136,6 @@ def service(name: str, copy: int = 1, home: Home = None, nats: NatsUrl = None, p
     origins = {**loaded.origins, "nats.url": Origin("flag"), "nats.monitor": Origin("flag"), "postgres.url": Origin("flag")}
     os.environ.update(Loaded(settings, origins, loaded.file).environment())
     run_service(name, copy)
-
-
-def settings_from(home: Path | None = None, nats: str | None = None, postgres: str | None = None) -> Loaded:
-    """The settings with what was given on the command line."""
-    from infra.settings import load
-
-    return load({"home": str(home) if home else None, "nats.url": nats, "postgres.url": postgres})
 
 
 def fetch_models(loaded: Loaded) -> None:

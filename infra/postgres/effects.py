@@ -37,9 +37,9 @@ class PostgresEffectLedger:
         first = upsert(effects).values(
             key=key, tenant=tenant, tool=tool, arguments=arguments, planned_state=planned_state, **claimed
         )
-        entry = first.on_conflict_do_update(
-            index_elements=["key"], set_=claimed, where=effects.c.state == "failed"
-        ).returning(effects.c.key)
+        entry = first.on_conflict_do_update(index_elements=["key"], set_=claimed, where=effects.c.state == "failed").returning(
+            effects.c.key
+        )
         table = effects.c
         there = select(table.state, table.command, table.since, table.receipt).where(table.key == key)
         for _ in range(_TRIES):

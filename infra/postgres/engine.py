@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import exc, text
+from sqlalchemy import ARRAY, ColumnElement, Text, cast, exc, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -89,6 +89,11 @@ async def migrate(url: str) -> None:
         ) from error
     finally:
         await engine.dispose()
+
+
+def array_of(texts: Sequence[str]) -> ColumnElement[Sequence[str]]:
+    """The texts as one array parameter: a list of parameters would end at 65,535."""
+    return cast(list(texts), ARRAY(Text))
 
 
 def literal(vector: Sequence[float] | None) -> str | None:

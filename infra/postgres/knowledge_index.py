@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, select, text, update
+from sqlalchemy import all_, bindparam, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from infra.postgres.engine import literal, pattern, transaction
+from infra.postgres.engine import array_of, literal, pattern, transaction
 from infra.postgres.lexemes import tsqueries, tsvector
 from infra.postgres.tables import documents, passages
 from schemas.events import Passage
@@ -46,9 +46,10 @@ WITH dense AS (
     UNION ALL SELECT document, hash, rank() OVER (ORDER BY score DESC, hash) FROM lexical
     UNION ALL SELECT document, hash, rank() OVER (ORDER BY score DESC, hash) FROM name
 )
-SELECT d.id, d.title, p.heading, p.begins, p.ends, p.text, p.hash, CAST(sum(1.0 / (:rrf + place)) AS float8) AS score
+SELECT d.id, d.title, p.heading, p.begins, p.ends, p.text, p.hash, CAST(sum(1.0 / (:rrf + place)) AS float8) AS score,
+    1 - (p.vector <=> CAST(:vector AS vector)) AS similarity
 FROM parts JOIN passages AS p USING (document, hash) JOIN documents AS d ON d.id = document
-GROUP BY d.id, p.document, p.hash ORDER BY score DESC, d.id, p.begins LIMIT :k
+GROUP BY d.id, p.document, p.hash, p.vector ORDER BY score DESC, d.id, p.begins LIMIT :k
 """)
 
 
@@ -85,7 +86,8 @@ class PostgresKnowledgeIndex:
                 .values(id=key, source=source, **place, **changing)
                 .on_conflict_do_update(index_elements=["id"], set_=changing)
             )
-            gone = delete(passages).where(passages.c.document == key, passages.c.hash.not_in(list(unique)))
+            staying = all_(array_of(list(unique)))
+            gone = delete(passages).where(passages.c.document == key, passages.c.hash != staying)
             removed = (await connection.execute(gone)).rowcount
             stored = await self._stored(connection, key)
             fresh = [chunk for digest, chunk in unique.items() if digest not in stored]
@@ -98,9 +100,7 @@ class PostgresKnowledgeIndex:
         async with transaction(self._engine) as connection:
             return (await connection.execute(delete(documents).where(documents.c.id == key))).rowcount > 0
 
-    async def search(
-        self, tenant: str, collections: Sequence[str], text: str, vector: Vector | None, k: int
-    ) -> list[Passage]:
+    async def search(self, tenant: str, collections: Sequence[str], text: str, vector: Vector | None, k: int) -> list[Passage]:
         values = {
             "tenant": tenant,
             "collections": list(collections),
@@ -138,9 +138,7 @@ class PostgresKnowledgeIndex:
             return
         statement = upsert(passages)
         changed = {name: statement.excluded[name] for name in ("begins", "ends", "embedder", "vector")}
-        await connection.execute(
-            statement.on_conflict_do_update(index_elements=["document", "hash"], set_=changed), rows
-        )
+        await connection.execute(statement.on_conflict_do_update(index_elements=["document", "hash"], set_=changed), rows)
 
     def _row(self, chunk: Chunk, vectors: Mapping[str, Vector], document: str, source: str) -> dict[str, object]:
         vector = vectors.get(chunk.hash)

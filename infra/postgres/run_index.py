@@ -8,8 +8,8 @@ from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from infra.postgres import tables
 from infra.postgres.engine import pattern, transaction
-from infra.postgres.tables import events, runs, watermarks
 from services.recorder.ports import EventRow, RunFilter, RunRecord, RunSummary, Watermark
 
 
@@ -19,61 +19,61 @@ class PostgresRunIndex:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def record(
-        self, events_: Sequence[EventRow], runs_: Sequence[RunSummary], watermark: Watermark | None = None
-    ) -> None:
+    async def record(self, events: Sequence[EventRow], runs: Sequence[RunSummary], watermark: Watermark | None = None) -> None:
         async with transaction(self._engine) as connection:
-            if events_:
-                rows = [event.model_dump() for event in sorted(events_, key=lambda event: event.id)]
-                await connection.execute(upsert(events).on_conflict_do_nothing(), rows)
-            if runs_:
-                summary = upsert(runs)
+            if events:
+                rows = [event.model_dump() for event in sorted(events, key=lambda event: event.id)]
+                await connection.execute(upsert(tables.events).on_conflict_do_nothing(), rows)
+            if runs:
+                summary = upsert(tables.runs)
                 newer = {name: summary.excluded[name] for name in RunSummary.model_fields if name != "run"}
                 summary = summary.on_conflict_do_update(
-                    index_elements=["run"], set_=newer, where=runs.c.seq <= summary.excluded.seq
+                    index_elements=["run"], set_=newer, where=tables.runs.c.seq <= summary.excluded.seq
                 )
-                ordered = sorted(runs_, key=lambda run: (run.run, run.seq))
+                ordered = sorted(runs, key=lambda run: (run.run, run.seq))
                 await connection.execute(summary, [run.model_dump() | {"tools": list(run.tools)} for run in ordered])
             if watermark:
-                mark = upsert(watermarks).values(**watermark.model_dump())
+                mark = upsert(tables.watermarks).values(**watermark.model_dump())
                 moved = mark.on_conflict_do_update(
                     index_elements=["stream"],
                     set_={"seq": mark.excluded.seq, "created": mark.excluded.created},
                     where=or_(
-                        watermarks.c.seq < mark.excluded.seq,
-                        watermarks.c.created.is_distinct_from(mark.excluded.created),
+                        tables.watermarks.c.seq < mark.excluded.seq,
+                        tables.watermarks.c.created.is_distinct_from(mark.excluded.created),
                     ),
                 )
                 await connection.execute(moved)
 
     async def watermark(self, stream: str) -> Watermark | None:
         async with transaction(self._engine) as connection:
-            rows = await connection.execute(select(watermarks).where(watermarks.c.stream == stream))
+            rows = await connection.execute(select(tables.watermarks).where(tables.watermarks.c.stream == stream))
             row = rows.mappings().one_or_none()
             return Watermark.model_validate(dict(row)) if row else None
 
     async def list_runs(self, which: RunFilter, limit: int = 50) -> list[RunSummary]:
-        newest = select(runs).where(*_conditions(which)).order_by(runs.c.started.desc(), runs.c.run.desc())
+        newest = select(tables.runs).where(*_conditions(which)).order_by(tables.runs.c.started.desc(), tables.runs.c.run.desc())
         async with transaction(self._engine) as connection:
             rows = await connection.execute(newest.limit(limit))
             return [RunSummary.model_validate(dict(row)) for row in rows.mappings()]
 
     async def show(self, run: str, tenant: str | None = None) -> RunRecord | None:
         async with transaction(self._engine) as connection:
-            found = (await connection.execute(select(runs).where(runs.c.run == run))).mappings().one_or_none()
+            found = (await connection.execute(select(tables.runs).where(tables.runs.c.run == run))).mappings().one_or_none()
             if found is None or tenant not in (None, found["tenant"]):
                 return None
-            rows = await connection.execute(select(events).where(events.c.run == run).order_by(events.c.seq))
+            rows = await connection.execute(
+                select(tables.events).where(tables.events.c.run == run).order_by(tables.events.c.seq)
+            )
             said = tuple(EventRow.model_validate(dict(row)) for row in rows.mappings())
             return RunRecord(summary=RunSummary.model_validate(dict(found)), events=said)
 
 
 def _conditions(which: RunFilter) -> list[ColumnElement[bool]]:
     exact = which.model_dump(include={"tenant", "status", "agent", "user"}, exclude_none=True)
-    conditions: list[ColumnElement[bool]] = [runs.c[name] == value for name, value in exact.items()]
+    conditions: list[ColumnElement[bool]] = [tables.runs.c[name] == value for name, value in exact.items()]
     if which.text is not None:
         part = pattern(which.text)
-        conditions.append(or_(runs.c.task.ilike(part), runs.c.answer.ilike(part)))
+        conditions.append(or_(tables.runs.c.task.ilike(part), tables.runs.c.answer.ilike(part)))
     if which.before is not None:
-        conditions.append(runs.c.started < which.before)
+        conditions.append(tables.runs.c.started < which.before)
     return conditions

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, select, text, true
+from sqlalchemy import any_, delete, select, text, true
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.postgres.engine import literal, transaction
+from infra.postgres.engine import array_of, literal, transaction
 from infra.postgres.lexemes import tsqueries, tsvector
 from infra.postgres.tables import tool_cards
 from schemas.events import ScoredCard
@@ -79,7 +79,7 @@ class PostgresToolIndex:
         table = tool_cards.c
         wanted = select(table.name, table.hash).where(
             table.tenant == tenant,
-            table.name.in_([card.name for card in cards]),
+            table.name == any_(array_of([card.name for card in cards])),
             table.embedder == self._embedder,
             table.vector.is_not(None),
         )
@@ -103,9 +103,7 @@ class PostgresToolIndex:
 
     async def remove(self, tenant: str, name: str) -> None:
         async with transaction(self._engine) as connection:
-            await connection.execute(
-                delete(tool_cards).where(tool_cards.c.tenant == tenant, tool_cards.c.name == name)
-            )
+            await connection.execute(delete(tool_cards).where(tool_cards.c.tenant == tenant, tool_cards.c.name == name))
 
     async def search(
         self, tenant: str, text: str, vector: Vector | None, k: int, exclude: Sequence[str] = ()
@@ -139,7 +137,7 @@ class PostgresToolIndex:
     async def _visible(self, tenant: str, names: Sequence[str] | None) -> list[ToolCard]:
         """By name; of two cards of one name the tenant's own."""
         table = tool_cards.c
-        named = true() if names is None else table.name.in_(names)
+        named = true() if names is None else table.name == any_(array_of(names))
         chosen = select(table.name, table.card).where(table.tenant.in_([tenant, SHARED]), named)
         async with transaction(self._engine) as connection:
             rows = await connection.execute(chosen.order_by(table.tenant != SHARED))

@@ -23,7 +23,9 @@ class ModelBroken(MilepostError):
     """A folder holds no built model, or not all of one."""
 
     def __init__(self, folder: Path, why: str) -> None:
-        super().__init__(f"{folder} holds no model that can be served.", why=why, hint="remove the folder, then `milepost models pull`")
+        super().__init__(
+            f"{folder} holds no model that can be served.", why=why, hint="remove the folder, then `milepost models pull`"
+        )
         self.folder = folder
 
 
@@ -55,7 +57,8 @@ def build_text_model(source: Path, folder: Path, *, name: str, sha256: str) -> N
     write_graph(weights, folder, precision="int8", context=context)
     tokenizer.save(str(folder / TOKENIZER), pretty=False)
     manifest = Manifest(
-        name=name, weights=sha256, builder=BUILDER, chat="chatml", context=context, ends=tuple(sorted(ends)), shape=weights.shape
+        name=name, weights=sha256, builder=BUILDER, chat="chatml", context=context, ends=tuple(sorted(ends)),
+        shape=weights.shape,
     )  # fmt: skip
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1))
 

@@ -1,8 +1,8 @@
 """The wire form of a call: what a model writes to call a tool, and the schema that says what it may write.
 
-One call is one line of JSON with fixed spaces: {"name": "...", "arguments": {...}}. Required arguments come first, as their card
-lists them, then the others by name: an order that can be told from the card alone, so that a call reads the same in the
-prompt of the next step as it was written, whatever store it went through in between.
+One call is one line of JSON with fixed spaces: {"name": "...", "arguments": {...}}. Required arguments come first, as their
+card lists them, then the others by name: an order that can be told from the card alone, so that a call reads the same in
+the prompt of the next step as it was written, whatever store it went through in between.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ begins with the one before it, token for token, and a model that kept its slot r
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,8 @@ from services.llm.tokenizer import Vocabulary
 class ChatFormat:
     """How a family of models is spoken to. begin and end: special tokens around a message.
 
-    tools: how functions are announced, with {functions} for one line each; result: how a tool's result is handed over.
+    tools: how functions are announced, with {functions} for one line each; result: how a tool's result is handed over,
+    with {result} and {question}; questions: what is asked about a result, by the language of the person.
     """
 
     name: str
@@ -28,6 +30,7 @@ class ChatFormat:
     end: str
     tools: str
     result: str
+    questions: Mapping[str, str]
 
 
 # Measured on Qwen2.5-Coder-0.5B: a line for `reply` and an explicit way to call separate calls from answers (AUC 0.92 over
@@ -42,8 +45,11 @@ CHATML = ChatFormat(
         "reply(text: string): Answer in words. For greetings, general knowledge, and all that no other function does.\n\n"
         'To call a function, write a JSON object on one line: {{"name": <function name>, "arguments": {{...}}}}'
     ),
-    result="<tool_response>\n{result}\n</tool_response>",
+    # Without a question it echoes the result as markup; "answer my request" makes it refuse; this one it answers in words.
+    result="<tool_response>\n{result}\n</tool_response>\n{question}",
+    questions={"en": "What does this mean for me?", "zh": "这个结果说明了什么？请用中文回答。"},
 )
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
 FORMATS = {CHATML.name: CHATML}
 
 
@@ -67,14 +73,17 @@ def _turns(prompt: Prompt, chat: ChatFormat) -> Iterable[tuple[str, str]]:
     if system:
         yield "system", system.lstrip()
     cards = {card.name: card for card in prompt.tools}
+    language = "en"
     for message in messages:
-        yield _turn(message, chat, cards)
+        if message.role == "user":
+            language = "zh" if CHINESE.search(message.content) else "en"
+        yield _turn(message, chat, cards, language)
 
 
-def _turn(message: Message, chat: ChatFormat, cards: Mapping[str, ToolCard]) -> tuple[str, str]:
+def _turn(message: Message, chat: ChatFormat, cards: Mapping[str, ToolCard], language: str) -> tuple[str, str]:
     match message.role:
         case "tool":
-            return "user", chat.result.format(result=message.content)
+            return "user", chat.result.format(result=message.content, question=chat.questions[language])
         case "assistant" if message.calls:
             lines = [call_text(call.name, call.arguments, cards.get(call.name)) for call in message.calls]
             return "assistant", "\n".join([message.content, *lines] if message.content else lines)
@@ -83,7 +92,7 @@ def _turn(message: Message, chat: ChatFormat, cards: Mapping[str, ToolCard]) -> 
 
 
 def function_line(card: ToolCard) -> str:
-    """A tool as one line: `name(required: type, optional?: type): description`. Short, since prefill is what a person waits for."""
+    """A tool as one line, `name(required: type, optional?: type): description`: short, for prefill is what people wait for."""
     properties = card.parameters.get("properties", {})
     required = card.parameters.get("required", [])
     arguments = [

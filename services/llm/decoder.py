@@ -37,7 +37,7 @@ class RuntimeConflict(MilepostError):
         super().__init__(
             "Both onnxruntime and onnxruntime-gpu are installed.",
             why="they write into the same folder, so that one of them is broken",
-            hint="pip uninstall -y onnxruntime onnxruntime-gpu, then install one of them (onnxruntime-gpu also runs on the CPU)",
+            hint="pip uninstall -y onnxruntime onnxruntime-gpu, then install one of them (the second runs on CPUs, too)",
         )
 
 

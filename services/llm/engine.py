@@ -17,13 +17,13 @@ from typing import Protocol
 
 import numpy as np
 
-from schemas.errors import MilepostError
+from runtime.errors import Busy, Permanent, Retryable
 from services.llm.decoder import Decoder, Logits
 
 CHUNK = 256
 
 
-class ModelBusy(MilepostError):
+class ModelBusy(Busy):
     """As many requests wait as may wait."""
 
     def __init__(self, limit: int) -> None:
@@ -35,7 +35,7 @@ class ModelBusy(MilepostError):
         self.limit = limit
 
 
-class PromptTooLong(MilepostError):
+class PromptTooLong(Permanent):
     """The prompt leaves no room for an answer."""
 
     def __init__(self, *, tokens: int, limit: int) -> None:
@@ -47,18 +47,29 @@ class PromptTooLong(MilepostError):
         self.limit = limit
 
 
-class EngineStopped(MilepostError):
+class EngineStopped(Retryable):
     """The engine was closed while the request waited or ran."""
 
     def __init__(self) -> None:
         super().__init__("The model was stopped.", hint="milepost status")
 
 
+@dataclass(frozen=True)
+class Next:
+    """What follows: tokens to go on with, none at the end of the stream; drop: how many of the last ones were wrong."""
+
+    tokens: Sequence[int]
+    drop: int = 0
+
+
+END = Next(())
+
+
 class Guide(Protocol):
     """Who decides what follows."""
 
-    def follow(self, logits: Logits) -> Sequence[int]:
-        """The tokens to go on with after logits [vocabulary]; none when the stream is at its end."""
+    def follow(self, logits: Logits) -> Next:
+        """What comes after logits [vocabulary]."""
         ...
 
 
@@ -208,7 +219,7 @@ class Engine:
         """Read pending tokens: one of each slot, or a chunk of the only one."""
         try:
             logits = self._read(slots)
-        except Exception as error:  # noqa: BLE001 - whatever ONNX Runtime raises belongs to these streams, not to the thread
+        except Exception as error:  # whatever ONNX Runtime raises belongs to these streams, not to the thread
             for slot in slots:
                 self._end(slot, error)
             return
@@ -218,7 +229,7 @@ class Engine:
 
     def _read(self, slots: list[_Slot]) -> list[Logits]:
         streams = [(slot, slot.stream) for slot in slots if slot.stream]
-        length = min(CHUNK, min(len(stream.pending) for _, stream in streams))
+        length = min(CHUNK, *(len(stream.pending) for _, stream in streams))
         first, last = slots[0].index, slots[-1].index
         # Slots between the live ones take part with a token behind their last one, where it hurts nothing.
         tokens = np.zeros((last - first + 1, length), np.int64)
@@ -236,10 +247,12 @@ class Engine:
         if stream.first is None:
             stream.first = time.perf_counter()
         try:
-            stream.pending = list(stream.guide.follow(logits))
+            following = stream.guide.follow(logits)
+            stream.pending = list(following.tokens)
+            slot.tokens = slot.tokens[: len(slot.tokens) - following.drop]
             if len(slot.tokens) + len(stream.pending) > self._decoder.capacity:
                 raise PromptTooLong(tokens=len(slot.tokens) + len(stream.pending), limit=self._decoder.capacity)
-        except Exception as error:  # noqa: BLE001 - a guide's error ends its stream alone
+        except Exception as error:  # a guide's error ends its stream alone
             self._end(slot, error)
         else:
             if not stream.pending:

@@ -10,8 +10,8 @@ import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
+from runtime.errors import Permanent
 from schemas.canonical import digest
-from schemas.errors import MilepostError
 from schemas.tools import ToolCard
 from services.llm.calls import call_schema
 from services.llm.sampling import Allowed
@@ -22,7 +22,7 @@ KEPT = 128
 SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
-class SchemaRefused(MilepostError):
+class SchemaRefused(Permanent):
     """A tool's parameters cannot be turned into a grammar, so no call of it could be checked as it is written."""
 
     def __init__(self, tool: str, why: str) -> None:
@@ -78,7 +78,7 @@ class CallGrammar:
     def forced(self) -> list[int]:
         """The tokens that must come next, taken as read."""
         tokens: list[int] = self._matcher.compute_ff_tokens()
-        self._consume(tokens)
+        self.accept(tokens)
         return tokens
 
     def allowed(self) -> Allowed:
@@ -86,15 +86,12 @@ class CallGrammar:
         fill_next_token_bitmask(self._matcher, self._bits)
         return np.unpackbits(self._bits[0].view(np.uint8), bitorder="little")[: self._size].astype(np.bool_)
 
-    def accept(self, token: int) -> None:
-        """Take an allowed token as read."""
-        self._consume([token])
+    def accept(self, tokens: list[int]) -> None:
+        """Take allowed tokens as read; ValueError for others."""
+        if not self._matcher.consume_tokens(tokens):
+            raise ValueError(f"the grammar does not allow tokens {tokens}: {self._matcher.get_error()[:300]}")
 
     @property
     def complete(self) -> bool:
         """Whether the call is whole: a JSON object ends with its brace."""
         return bool(self._matcher.is_accepting())
-
-    def _consume(self, tokens: list[int]) -> None:
-        if not self._matcher.consume_tokens(tokens):
-            raise SchemaRefused("that is being called", self._matcher.get_error().splitlines()[0][:300])

@@ -1,4 +1,4 @@
-"""Building the ONNX graph of a Llama-like or Qwen2-like decoder, without torch: about 45 small nodes a layer, weights beside it.
+"""Building the ONNX graph of a Llama-like or Qwen2-like decoder, without torch: about 45 small nodes a layer.
 
 Inputs: input_ids [batch, length] int64; rows [n] int64, the positions of `length` whose logits are wanted;
 lengths [batch] int32, valid tokens of a row after this step, less one; longest int32, the largest valid length;
@@ -142,7 +142,8 @@ class _Decoder:
         past, present = cache_names("past", layer), cache_names("present", layer)
         self._nodes.append(
             helper.make_node(
-                "GroupQueryAttention", [packed, "", "", *past, "lengths", "longest", "rope.cos", "rope.sin"], [attended, *present],
+                "GroupQueryAttention",
+                [packed, "", "", *past, "lengths", "longest", "rope.cos", "rope.sin"], [attended, *present],
                 domain=CONTRIB, num_heads=shape.heads, kv_num_heads=shape.kv_heads, do_rotary=1,
                 rotary_interleaved=int(shape.interleaved_rope),
             )
@@ -197,7 +198,7 @@ class _Decoder:
         return np.concatenate([table for table, _ in pieces]), np.concatenate([scale for _, scale in pieces])
 
     def _node(self, op: str, inputs: list[str], output: str, *, domain: str = "", **attributes: float) -> str:
-        self._nodes.append(helper.make_node(op, inputs, [output], domain=domain, **attributes))
+        self._nodes.append(helper.make_node(op, inputs, [output], None, None, domain, None, **attributes))
         return output
 
     def _model(self) -> ModelProto:
@@ -235,6 +236,6 @@ def _outputs(shape: Shape) -> list[ValueInfoProto]:
 
 
 def _caches(side: Literal["past", "present"], shape: Shape) -> list[ValueInfoProto]:
-    dims = ["batch", shape.kv_heads, "capacity", shape.head_dim]
+    dims: list[str | int | None] = ["batch", shape.kv_heads, "capacity", shape.head_dim]
     names = [name for layer in range(shape.layers) for name in cache_names(side, layer)]
     return [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name in names]

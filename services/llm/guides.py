@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from services.llm.decoder import Logits
+from services.llm.engine import END, Next
 from services.llm.grammar import CallGrammar
 from services.llm.sampling import Allowed, Sampler, log_softmax
 from services.llm.tokenizer import TextStream, Vocabulary
@@ -15,6 +16,9 @@ from services.llm.tokenizer import TextStream, Vocabulary
 Finish: TypeAlias = Literal["stop", "length", "calls"]
 
 MARKUP = (b"<", b"{", b"[", b"`")
+OPENING = '{"name": "'
+# With less than this chance for all offered names together, the model wants a tool that is not there.
+WANTED = 0.1
 
 
 class Alphabet:
@@ -52,7 +56,7 @@ class Answer:
         self.text = ""
         self.finish: Finish = "stop"
 
-    def follow(self, logits: Logits) -> Sequence[int]:
+    def follow(self, logits: Logits) -> Next:
         """The next token of the text."""
         first = self._plain and not self.said
         token = self._sampler.choose(logits, self._alphabet.first_words if first else self._alphabet.words)
@@ -60,12 +64,12 @@ class Answer:
             return self._end("stop")
         self.said.append(token)
         self._tell(self._stream.push(token))
-        return self._end("length") if len(self.said) >= self._max_tokens else [token]
+        return self._end("length") if len(self.said) >= self._max_tokens else Next([token])
 
-    def _end(self, finish: Finish) -> Sequence[int]:
+    def _end(self, finish: Finish) -> Next:
         self.finish = finish
         self._tell(self._stream.end())
-        return []
+        return END
 
     def _tell(self, piece: str) -> None:
         if piece:
@@ -77,7 +81,7 @@ class Call:
     """One call of an offered tool, as its grammar has it; a call that does not fit into max_tokens is none."""
 
     def __init__(self, alphabet: Alphabet, sampler: Sampler, grammar: CallGrammar, *, max_tokens: int) -> None:
-        self._alphabet, self._sampler, self._grammar = alphabet, sampler, grammar
+        self._vocabulary, self._sampler, self._grammar = alphabet.vocabulary, sampler, grammar
         self._max_tokens = max_tokens
         self.said: list[int] = []
         self.finish: Finish = "length"
@@ -85,41 +89,63 @@ class Call:
     @property
     def line(self) -> str:
         """What has been written so far."""
-        return self._alphabet.vocabulary.decode(self.said)
+        return self._vocabulary.decode(self.said)
 
-    def follow(self, logits: Logits) -> Sequence[int]:
+    def open(self) -> Next:
+        """What every call begins with, up to the name."""
+        return self._say(self._vocabulary.encode(OPENING))
+
+    def wanted(self, logits: Logits) -> float:
+        """The chance that the model itself, after the opening, would have named an offered tool."""
+        return float(np.exp(log_softmax(logits))[self._grammar.allowed()].sum())
+
+    def follow(self, logits: Logits) -> Next:
         """The next token of the call and all those that are forced by it."""
-        new: list[int] = []
-        # The first tokens of a call are the same for every tool: they need no logits.
-        if self.said:
-            token = self._sampler.choose(logits, self._grammar.allowed())
-            self._grammar.accept(token)
-            new = [token]
-        if not self._grammar.complete:
-            new += self._grammar.forced()
-        self.said += new
+        return self._say([self._sampler.choose(logits, self._grammar.allowed())])
+
+    def _say(self, tokens: list[int]) -> Next:
+        self._grammar.accept(tokens)
+        following = tokens if self._grammar.complete else [*tokens, *self._grammar.forced()]
+        self.said += following
         if self._grammar.complete:
             self.finish = "calls"
-            return []
-        return [] if len(self.said) >= self._max_tokens else new
+            return END
+        return END if len(self.said) >= self._max_tokens else Next(following)
 
 
 class Turn:
-    """A model's turn: its first logits say whether it calls (only where a call is offered) or answers."""
+    """A model's turn: its first logits say whether it calls (only where a call is offered) or answers.
+
+    A call whose name the model would not have chosen from what is offered is taken back: it wanted another tool, and
+    the nearest one offered (restart for renew) would be the wrong thing done.
+    """
 
     def __init__(self, alphabet: Alphabet, answer: Answer, call: Call | None, margin: float) -> None:
         self._alphabet, self._answer, self._call, self._margin = alphabet, answer, call, margin
-        self.chosen: Answer | Call | None = None
+        self._first: Logits | None = None
+        self.chosen: Answer | Call = answer
         self.odds: float | None = None
+        self.wanted: float | None = None
 
-    def follow(self, logits: Logits) -> Sequence[int]:
-        """Choose at the first logits, then go on with what was chosen."""
-        if self.chosen is None:
-            self.chosen = self._choose(logits)
+    def follow(self, logits: Logits) -> Next:
+        """Choose at the first logits, think again at the name, then go on with what was chosen."""
+        if self._first is None:
+            return self._choose(logits)
+        if isinstance(self.chosen, Call) and self.wanted is None:
+            self.wanted = self.chosen.wanted(logits)
+            if self.wanted < WANTED:
+                return self._take_back(self.chosen, self._first)
         return self.chosen.follow(logits)
 
-    def _choose(self, logits: Logits) -> Answer | Call:
-        if self._call is None:
-            return self._answer
-        self.odds = self._alphabet.call_odds(logits)
-        return self._call if self.odds > self._margin else self._answer
+    def _choose(self, logits: Logits) -> Next:
+        self._first = logits
+        if self._call is not None:
+            self.odds = self._alphabet.call_odds(logits)
+            if self.odds > self._margin:
+                self.chosen = self._call
+                return self._call.open()
+        return self._answer.follow(logits)
+
+    def _take_back(self, call: Call, first: Logits) -> Next:
+        self.chosen = self._answer
+        return Next(self._answer.follow(first).tokens, drop=len(call.said))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from schemas.canonical import digest
 from schemas.messages import Generation, Prompt, Usage
+from schemas.tools import ToolCall
 from services.llm.build import TOKENIZER, Manifest, read_manifest
 from services.llm.calls import read_call
 from services.llm.chat import FORMATS, encode
@@ -68,9 +69,11 @@ class OnnxModel:
     async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], reuse: str = "") -> Generation:
         """What the model says. Raises PromptTooLong, ModelBusy, SchemaRefused, EngineStopped."""
         loop = asyncio.get_running_loop()
-        tokens, turn = await asyncio.to_thread(
-            self._prepare, prompt, lambda text: loop.call_soon_threadsafe(on_text, text)
-        )  # fmt: skip
+
+        def tell(text: str) -> None:
+            loop.call_soon_threadsafe(on_text, text)
+
+        tokens, turn = await asyncio.to_thread(self._prepare, prompt, tell)
         done: Future[Outcome] = self._engine.submit(tokens, turn, label=reuse)
         return self._generation(tokens, turn, await asyncio.wrap_future(done))
 
@@ -91,9 +94,7 @@ class OnnxModel:
 
     def _generation(self, tokens: list[int], turn: Turn, outcome: Outcome) -> Generation:
         chosen = turn.chosen
-        if chosen is None:
-            raise ValueError("a stream ended before its first logits")
-        calls = ()
+        calls: tuple[ToolCall, ...] = ()
         if isinstance(chosen, Call) and chosen.finish == "calls":
             # The same line in another step is another call: its id is made from all that came before it, too.
             calls = (read_call(chosen.line, id=f"call_{digest('call', str(tokens), chosen.line)[:16]}"),)

@@ -4,6 +4,7 @@ A script is JSON: {"rules": [RULE, ...]}. The first rule that fits the last mess
   {"role": "user" | "tool", "match": REGEX, "say": TEXT}                       answer
   {"role": ..., "match": ..., "call": [{"name": NAME, "arguments": {...}}]}     call tools
 `match` is searched in the last message; its groups may be used as {0}, {1} or {name} in TEXT and in argument texts.
+"asked": REGEX beside it is searched in the person's last message; its named groups may be used too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import Field, ValidationError
 
@@ -21,6 +22,8 @@ from schemas.messages import Generation, Message, Prompt, Usage
 from schemas.tools import ToolCall, Value
 
 SCRIPT_BYTES = 1024 * 1024
+
+Groups: TypeAlias = dict[str, str | None]
 
 
 class ScriptedCall(Value):
@@ -35,6 +38,7 @@ class Rule(Value):
 
     role: Literal["user", "tool"]
     match: str = ""
+    asked: str | None = None
     say: str | None = None
     call: tuple[ScriptedCall, ...] = ()
 
@@ -50,7 +54,9 @@ class ScriptedModel:
 
     def __init__(self, script: Script) -> None:
         self.name = "scripted"
-        self._rules = tuple((rule, re.compile(rule.match, re.S)) for rule in script.rules)
+        self._rules = tuple(
+            (rule, re.compile(rule.match, re.S), re.compile(rule.asked or "", re.S)) for rule in script.rules
+        )
         self._hash = digest("script", script.model_dump_json())
 
     @classmethod
@@ -66,13 +72,15 @@ class ScriptedModel:
     async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], reuse: str = "") -> Generation:
         """What the first fitting rule says; without one, that no rule fits."""
         last = prompt.messages[-1]
-        for rule, pattern in self._rules:
+        asked = next((message.content for message in reversed(prompt.messages) if message.role == "user"), "")
+        for rule, pattern, wish in self._rules:
             found = pattern.search(last.content) if rule.role == last.role else None
-            if found:
-                return self._speak(rule, found, prompt, on_text)
+            wished = wish.search(asked)
+            if found and wished:
+                return self._speak(rule, _groups(found) | wished.groupdict(), prompt, on_text)
         return self._answer(f"No rule of the script fits: {last.content[:200]}", prompt, on_text)
 
-    def _speak(self, rule: Rule, found: re.Match[str], prompt: Prompt, on_text: Callable[[str], None]) -> Generation:
+    def _speak(self, rule: Rule, found: Groups, prompt: Prompt, on_text: Callable[[str], None]) -> Generation:
         if rule.say is not None:
             return self._answer(_filled(rule.say, found), prompt, on_text)
         number = sum(len(message.calls) for message in prompt.messages)
@@ -94,12 +102,15 @@ class ScriptedModel:
         )  # fmt: skip
 
 
-def _filled_arguments(arguments: dict[str, object], found: re.Match[str]) -> dict[str, object]:
-    return {name: _filled(value, found) if isinstance(value, str) else value for name, value in arguments.items()}
+def _groups(found: re.Match[str]) -> Groups:
+    return {"0": found.group(0), **{str(n + 1): group for n, group in enumerate(found.groups())}, **found.groupdict()}
 
 
-def _filled(text: str, found: re.Match[str]) -> str:
-    groups = {"0": found.group(0), **{str(n + 1): group for n, group in enumerate(found.groups())}, **found.groupdict()}
+def _filled_arguments(arguments: dict[str, object], groups: Groups) -> dict[str, object]:
+    return {name: _filled(value, groups) if isinstance(value, str) else value for name, value in arguments.items()}
+
+
+def _filled(text: str, groups: Groups) -> str:
     return re.sub(r"\{(\w+)\}", lambda mark: str(groups.get(mark.group(1), mark.group(0))), text)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from pydantic import ValidationError
-from services.llm.model import TextModel
 
 from runtime.client import Delta, write_delta
 from runtime.errors import Permanent
@@ -14,11 +13,12 @@ from schemas import subjects
 from schemas.commands import Generate
 from schemas.events import AnyEvent, Generated
 from schemas.messages import Prompt
+from services.llm.model import TextModel
 
 
-def llm_service(model: TextModel, *, at_once: int = 4) -> Service:
+def llm_service(model: TextModel, *, at_once: int = 4, lane: str = "main") -> Service:
     """A service that speaks through one model."""
-    service = Service("llm", f"generates with {model.name}", at_once=at_once, ack_wait_s=15.0)
+    service = Service("llm", f"generates with {model.name}", lane=lane, at_once=at_once, ack_wait_s=15.0)
 
     @service.on(Generate)
     async def generate(command: Generate, context: Context) -> AnyEvent:

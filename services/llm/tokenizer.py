@@ -14,9 +14,7 @@ from services.llm.weights import UnsupportedModel, Weights
 # Token types of GGUF (llama.cpp, enum llama_token_type): 3 is control, 4 is user-defined.
 SPECIAL_TYPES = (3, 4)
 
-QWEN2_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+QWEN2_SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
 def tokenizer_from(weights: Weights) -> Tokenizer:

@@ -15,9 +15,7 @@ class MemoryRunIndex:
         self._runs: dict[str, RunSummary] = {}
         self._watermarks: dict[str, Watermark] = {}
 
-    async def record(
-        self, events: Sequence[EventRow], runs: Sequence[RunSummary], watermark: Watermark | None = None
-    ) -> None:
+    async def record(self, events: Sequence[EventRow], runs: Sequence[RunSummary], watermark: Watermark | None = None) -> None:
         for event in events:
             self._events.setdefault(event.id, event)
         for run in runs:

@@ -74,9 +74,7 @@ class RunFilter(Value):
 class RunIndex(Protocol):
     """Events and runs, found by what a person asks for. Recording is idempotent: by event id, by a run's newest seq."""
 
-    async def record(
-        self, events: Sequence[EventRow], runs: Sequence[RunSummary], watermark: Watermark | None = None
-    ) -> None:
+    async def record(self, events: Sequence[EventRow], runs: Sequence[RunSummary], watermark: Watermark | None = None) -> None:
         """Add events, renew the runs' summaries and move the watermark, all or nothing.
 
         A summary made from fewer events than the stored one, or a lower watermark of the same stream, changes nothing.

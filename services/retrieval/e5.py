@@ -18,7 +18,7 @@ import numpy as np
 
 from schemas.errors import MilepostError
 from services.retrieval.e5_build import GRAPH, TOKENIZER
-from services.retrieval.embedder import Kind
+from services.retrieval.embedder import E5_SMALL, Kind
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -40,8 +40,7 @@ class E5Embedder:
     cache: how many vectors are kept by the hash of their text.
     """
 
-    name = "multilingual-e5-small-q4"
-    dimensions = 384
+    name, dimensions, fits = E5_SMALL.name, E5_SMALL.dimensions, E5_SMALL.fits
 
     def __init__(self, folder: Path, *, threads: int = 2, cache: int = 4096) -> None:
         self._session = _session(folder / GRAPH, threads)

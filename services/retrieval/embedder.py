@@ -7,6 +7,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 Kind: TypeAlias = Literal["query", "passage"]
@@ -15,7 +16,8 @@ Kind: TypeAlias = Literal["query", "passage"]
 class Embedder(Protocol):
     """Turns texts into unit vectors; their dot product is how near they are in meaning.
 
-    name: which vectors may be compared; vectors of two embedders never are.
+    name: which vectors may be compared; vectors of two embedders never are. fits: the least cosine at which a passage
+    may be about the question at all.
     """
 
     @property
@@ -24,9 +26,25 @@ class Embedder(Protocol):
     @property
     def dimensions(self) -> int: ...
 
+    @property
+    def fits(self) -> float: ...
+
     async def embed(self, texts: Sequence[str], kind: Kind) -> list[list[float]]:
         """One unit vector of `dimensions` floats a text, in order."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What is known of an embedder before it is loaded."""
+
+    name: str
+    dimensions: int
+    fits: float
+
+
+E5_SMALL = Traits("multilingual-e5-small-q4", 384, fits=0.84)
+"""Unrelated texts lie between 0.74 and 0.82 in this model."""
 
 
 class HashEmbedder:
@@ -34,6 +52,7 @@ class HashEmbedder:
 
     name = "hashed-trigrams-384"
     dimensions = 384
+    fits = 0.15
 
     async def embed(self, texts: Sequence[str], kind: Kind) -> list[list[float]]:
         return [self._vector(text) for text in texts]

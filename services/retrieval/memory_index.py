@@ -126,9 +126,7 @@ class MemoryKnowledgeIndex:
     async def remove(self, tenant: str, collection: str, source: str) -> bool:
         return self._books.pop((tenant, collection, source), None) is not None
 
-    async def search(
-        self, tenant: str, collections: Sequence[str], text: str, vector: Vector | None, k: int
-    ) -> list[Passage]:
+    async def search(self, tenant: str, collections: Sequence[str], text: str, vector: Vector | None, k: int) -> list[Passage]:
         found: dict[tuple[str, int], tuple[Document, _Stored]] = {}
         for (owner, collection, _), book in self._books.items():
             if owner == tenant and collection in collections:
@@ -140,7 +138,7 @@ class MemoryKnowledgeIndex:
         }
         fused = rank.fuse({part: rank.best(scores) for part, scores in raw.items()})
         totals = {key: sum(parts.values()) for key, parts in fused.items()}
-        return [_passage(*found[key], totals[key]) for key in rank.best(totals, k)]
+        return [_passage(*found[key], totals[key], raw["dense"].get(key)) for key in rank.best(totals, k)]
 
     async def documents(self, tenant: str, collection: str | None = None) -> list[Document]:
         keys = sorted(key for key in self._books if key[0] == tenant and collection in (None, key[1]))
@@ -168,7 +166,7 @@ def _why(name: str, raw: Mapping[str, Mapping[str, float]], parts: Mapping[str, 
     return {part: raw[part][name] for part in parts} | {f"rrf_{part}": share for part, share in parts.items()}
 
 
-def _passage(document: Document, stored: _Stored, score: float) -> Passage:
+def _passage(document: Document, stored: _Stored, score: float, similarity: float | None) -> Passage:
     chunk = stored.chunk
     return Passage(
         document=document.id,
@@ -179,4 +177,5 @@ def _passage(document: Document, stored: _Stored, score: float) -> Passage:
         text=chunk.text,
         hash=chunk.hash,
         score=score,
+        similarity=similarity,
     )

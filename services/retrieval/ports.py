@@ -108,9 +108,7 @@ class KnowledgeIndex(Protocol):
         """Delete a document with all its chunks; False if it was not there."""
         ...
 
-    async def search(
-        self, tenant: str, collections: Sequence[str], text: str, vector: Vector | None, k: int
-    ) -> list[Passage]:
+    async def search(self, tenant: str, collections: Sequence[str], text: str, vector: Vector | None, k: int) -> list[Passage]:
         """The k best passages of these collections, best first."""
         ...
 

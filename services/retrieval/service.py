@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from runtime.bus import Bus, CardChange
 from runtime.clock import Clock
-from runtime.errors import Permanent, Retryable
+from runtime.errors import Retryable
 from runtime.service import Context, Service
 from schemas.canonical import read_json
 from schemas.commands import RetrieveKnowledge, SelectTools
@@ -95,10 +95,12 @@ class Retrieval:
 
     async def _take_in(self, change: CardChange) -> None:
         if change.card is None:
-            await self.tools.remove(change.tenant, change.name)
+            known = await self.tools.get(change.tenant, [change.name])
+            if known and known[0].lane == change.lane:  # another host may offer the tool by now
+                await self.tools.remove(change.tenant, change.name)
             return
         if await self.tools.missing(change.tenant, [change.card]):
-            vector = (await self.embedder.embed(["\n".join(card_text(change.card))], "passage"))[0]
+            vector = (await self.embedder.embed([card_text(change.card)], "passage"))[0]
             await self.tools.upsert(change.tenant, change.card, vector)
         self.cards_seen += 1
 
@@ -109,7 +111,7 @@ class Retrieval:
         always = await self.tools.get(context.tenant, command.always)
         missing = set(command.always) - {card.name for card in always}
         if missing:
-            raise Permanent(
+            raise Retryable(  # their host may be starting at this moment
                 f"The agent always offers tools that nobody has registered: {', '.join(sorted(missing))}.",
                 why="their cards are not in the catalogue", hint="milepost tools ls",
             )  # fmt: skip
@@ -120,11 +122,12 @@ class Retrieval:
         return ToolsSelected(command=command, tools=tools, catalog=_digest(everything), searched=len(everything))
 
     async def retrieve(self, command: RetrieveKnowledge, context: Context) -> AnyEvent:
-        """The passages nearest to the request."""
+        """The passages nearest to the request, as far as they fit it at all."""
         text = context.text("query")
         vector = (await self.embedder.embed([text], "query"))[0]
-        passages = await self.knowledge.search(context.tenant, command.collections, text, vector, command.k)
-        return KnowledgeRetrieved(command=command, passages=tuple(passages))
+        found = await self.knowledge.search(context.tenant, command.collections, text, vector, command.k)
+        fitting = (each for each in found if each.similarity is None or each.similarity >= self.embedder.fits)
+        return KnowledgeRetrieved(command=command, passages=tuple(fitting))
 
     async def _search(self, tenant: str, text: str, k: int, exclude: Sequence[str] = ()) -> list[ScoredCard]:
         vector = (await self.embedder.embed([text], "query"))[0]

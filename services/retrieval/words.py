@@ -15,6 +15,7 @@ _RUN = re.compile(r"[A-Za-z0-9_\-.]+|[^\W_]+")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _MARKED = re.compile(r"[a-z][A-Z]|[0-9_\-]")
 _LONGEST = 64
+_IDENTIFIERS = 16
 
 
 def words(text: str) -> list[str]:
@@ -30,7 +31,7 @@ def identifiers(text: str) -> list[str]:
     tokens = re.findall(r"[A-Za-z0-9_\-.:/]+", unicodedata.normalize("NFKC", text))
     alone = len(text.split()) == 1
     names = [token for token in (token.strip("-.:/") for token in tokens) if 4 <= len(token) <= _LONGEST]
-    return list(dict.fromkeys(name.lower() for name in names if alone or _MARKED.search(name)))
+    return list(dict.fromkeys(name.lower() for name in names if alone or _MARKED.search(name)))[:_IDENTIFIERS]
 
 
 class CardFields(NamedTuple):

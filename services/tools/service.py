@@ -14,7 +14,7 @@ from runtime.service import Context, Service
 from schemas.commands import CallTool, PlanCall
 from schemas.errors import MilepostError
 from schemas.events import AnyEvent, CallPlanned, Failure, ToolFailed, ToolInDoubt, ToolReturned
-from schemas.tools import ToolCall, ToolResult, write_key
+from schemas.tools import ToolCall, ToolCard, ToolResult, write_key
 from services.tools.ledger import Claim, Done, EffectLedger, InProgress, Mine
 from tool_adapters.tool import (
     CallContext,
@@ -49,10 +49,19 @@ class Toolbox:
         service.on(CallTool)(self.call)
         return service
 
+    def cards(self) -> list[ToolCard]:
+        """The cards of this host's tools, with its lane."""
+        return [tool.card.model_copy(update={"lane": self.lane}) for tool in self.tools.values()]
+
     async def register(self, bus: Bus) -> None:
         """Publish every tool's card, so that retrieval can find it."""
-        for tool in self.tools.values():
-            await bus.publish_card(self.tenant, tool.card.model_copy(update={"lane": self.lane}))
+        for card in self.cards():
+            await bus.publish_card(self.tenant, card)
+
+    async def withdraw(self, bus: Bus) -> None:
+        """Take the cards back: nobody answers them any more."""
+        for card in self.cards():
+            await bus.withdraw_card(self.tenant, card)
 
     # --- plan ---
 
@@ -113,7 +122,26 @@ class Toolbox:
             return ToolFailed(command=command, failure=_under_way(command.call, claim.by))
         if isinstance(claim, Mine):
             return await self._resume(command, context, tool, key)
+        changed = await self._changed(command, context, tool)
+        if changed is not None:
+            return await self._failed(command, context, key, changed)
         return await self._commit(command, context, tool, key)
+
+    async def _changed(self, command: CallTool, context: Context, tool: Tool) -> Failure | None:
+        """Whether the resource is still as it was planned and approved on; looked at just before the write."""
+        try:
+            async with asyncio.timeout(tool.card.timeout_s):
+                plan = await tool.plan(command.call.arguments, self._context(tool, context))
+        except ToolUnavailable as error:
+            raise Retryable(error.what, why=error.why, hint=error.hint) from error
+        except (ToolError, TimeoutError) as error:
+            return Failure(type="NotPlannable", what=f"{command.call.name} cannot be done any more.", why=str(error)[:500])
+        if plan.state == context.text("state"):
+            return None
+        return Failure(
+            type="StateChanged", what=f"What {command.call.name} is about has changed since it was planned.",
+            why="the approval was for the earlier state", hint="ask again",
+        )  # fmt: skip
 
     async def _claim(self, command: CallTool, context: Context, tool: Tool, key: str) -> Claim:
         """Ask the ledger; while another command causes the same effect, wait for its receipt as long as a call may take."""
@@ -129,9 +157,13 @@ class Toolbox:
             waited += WAIT_FOR_OTHER_S
 
     async def _resume(self, command: CallTool, context: Context, tool: Tool, key: str) -> AnyEvent:
-        """This command was begun before and its process died: ask the provider before doing anything."""
+        """This command was begun before and has no receipt: it may have been sent. Never simply try again."""
         if tool.card.idempotency == "key":
-            return await self._commit(command, context, tool, key)
+            return await self._commit(command, context, tool, key, again=True)
+        return await self._reconcile(command, context, tool, key, "its process died after it was begun")
+
+    async def _reconcile(self, command: CallTool, context: Context, tool: Tool, key: str, why: str) -> AnyEvent:
+        """Ask the provider whether it happened; what cannot be known is in doubt."""
         try:
             async with asyncio.timeout(tool.card.timeout_s):
                 found = await tool.reconcile(command.call.arguments, self._context(tool, context, key))
@@ -144,22 +176,25 @@ class Toolbox:
             return await self._finish(command, context, key, result)
         if found.outcome == "not_happened":
             return await self._commit(command, context, tool, key)
-        return await self._doubt(command, context, key, "its process died after it was begun")
+        return await self._doubt(command, context, key, why)
 
-    async def _commit(self, command: CallTool, context: Context, tool: Tool, key: str) -> AnyEvent:
+    async def _commit(
+        self, command: CallTool, context: Context, tool: Tool, key: str, *, again: bool = False
+    ) -> AnyEvent:
+        """Send it. again: an earlier sending may have arrived, so a refusal now does not mean that nothing happened."""
         try:
             async with asyncio.timeout(tool.card.timeout_s):
                 result = await tool.call(command.call.arguments, self._context(tool, context, key))
         except ToolUnavailable as error:
             if context.attempt < MAX_ATTEMPTS:
                 raise Retryable(error.what, why=error.why, hint=error.hint) from error
-            return await self._failed(command, context, key, _failure(error))
+            return await self._not_done(command, context, key, error, again)
         except (OutcomeUnknown, TimeoutError) as error:
             if tool.card.idempotency == "key" and context.attempt < MAX_ATTEMPTS:
                 raise Retryable("The provider did not say whether it happened.", why=str(error)) from error
             return await self._doubt(command, context, key, str(error) or "the provider did not answer in time")
         except ToolError as error:
-            return await self._failed(command, context, key, _failure(error))
+            return await self._not_done(command, context, key, error, again)
         except Exception as error:
             return await self._doubt(command, context, key, f"the tool raised {type(error).__name__}: {error}")
         return await self._finish(command, context, key, result)
@@ -171,6 +206,11 @@ class Toolbox:
             result = ToolResult(text=f"It was done; its answer could not be kept. {error.what}")
         await self.ledger.finish(key, context.order.id, result.model_dump(mode="json"))
         return ToolReturned(command=command, result=result)
+
+    async def _not_done(self, command: CallTool, context: Context, key: str, error: ToolError, again: bool) -> AnyEvent:
+        if again:
+            return await self._doubt(command, context, key, f"an earlier try got no answer, this one: {error.what}")
+        return await self._failed(command, context, key, _failure(error))
 
     async def _failed(self, command: CallTool, context: Context, key: str, failure: Failure) -> AnyEvent:
         await self.ledger.fail(key, context.order.id, failure.model_dump(mode="json"))

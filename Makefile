@@ -1,0 +1,60 @@
+# Milepost. `make` says what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ACCEL ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+export ORT_DISABLE_TELEMETRY = 1
+
+.PHONY: help install demo up down test test-model drill-kill lint format types check bench-steps lock clean
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+install: $(VENV)/installed ## a virtual environment with everything, from the hashed lock
+
+$(VENV)/installed: infra/locks/$(ACCEL).txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Milepost needs Python 3.11 or newer; $$($(PYTHON) --version) is here. Next: make install PYTHON=python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing ($(ACCEL)); the first time takes a minute or two"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r infra/locks/$(ACCEL).txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: install ## the whole of it: four requests, an approval, a timeline, a replay (ARGS=--yes answers for you)
+	@$(BIN)/milepost demo $(ARGS)
+
+up: install ## start the stack here and stay
+	@$(BIN)/milepost up
+
+down: install ## stop it
+	@$(BIN)/milepost down
+
+test: install ## every test on real servers, except the slow drills
+	@$(BIN)/python -m pytest -q
+
+drill-kill: install ## kill -9 of every process at 50 random moments; nothing lost, nothing twice
+	@$(BIN)/python -m tests.drill.kill --kills 50 $(ARGS)
+
+bench-steps: install ## a durable step beside LangGraph, DBOS and Restate
+	@$(BIN)/python -m tests.bench.steps.run $(ARGS)
+
+lint: install ## ruff and the import contracts
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+format: install ## ruff format
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+types: install ## mypy --strict
+	@$(BIN)/mypy
+
+check: lint types test ## all three
+
+lock: ## renew the hashed locks (needs uv)
+	@for accel in cpu gpu; do uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --extra $$accel --extra local --extra aliyun --extra dev infra/locks/build.in -o infra/locks/$$accel.txt; done
+	@uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra export \
+	  --override infra/locks/export-overrides.in -o infra/locks/export.txt
+
+clean: ## remove what was made, except models
+	@rm -rf $(VENV) .bench .milepost build dist *.egg-info

@@ -1,0 +1,358 @@
+"""Agents from a script or a notebook: attach to the running stack, or start one, and ask."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import secrets
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias, TypeVar
+
+import orjson
+
+from infra.local_stack import attached, start_detached
+from infra.settings import Settings, load
+from infra.stack import NotRunning
+from infra.wiring import World, load_model, open_ledger, open_world
+from runtime.client import Client as RunClient
+from runtime.client import Delta, Update, answer_of, read_delta
+from runtime.errors import Unreachable
+from runtime.service import Worker
+from runtime.state import RunState
+from runtime.timeline import summary
+from schemas import subjects
+from schemas.agent import AgentSpec, Budget, WhenBusy
+from schemas.commands import RequestApproval
+from schemas.events import ToolReturned
+from schemas.ids import CommandId, RunId
+from schemas.tools import Preview, ToolResult
+from services.llm.adapted import AdaptedModel, Parser, PromptGenerator
+from services.llm.model import TextModel
+from services.llm.service import llm_service
+from services.tools.service import Toolbox
+from tool_adapters.python import tool as as_tool
+from tool_adapters.tool import Tool
+
+T = TypeVar("T")
+CATALOGUE_PATIENCE_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A piece of the answer as it is generated. A new attempt replaces what came before."""
+
+    text: str
+    attempt: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that happened in the run: the event's name and one line about it."""
+
+    event: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A planned write that waits for a person. Call `approve()` or `refuse()`."""
+
+    run: RunId
+    id: CommandId
+    tool: str
+    arguments: dict[str, object]
+    preview: Preview
+    approve: Callable[[], None]
+    refuse: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run came to. results: what the tools returned, in order; steps: its timeline."""
+
+    run: RunId
+    text: str
+    results: tuple[ToolResult, ...]
+    steps: tuple[Step, ...]
+
+
+Item: TypeAlias = Text | Step | Approval | Result
+Decide: TypeAlias = Callable[[Approval], bool]
+
+
+class Stack:
+    """This process's link to a stack: one connection, one thread with a loop, the tools and models hosted here.
+
+    home: the data directory. start: bring up a stack when none runs there; it is stopped when this process ends.
+    """
+
+    def __init__(self, *, home: str | Path | None = None, start: bool = True) -> None:
+        self._loaded = load({"home": str(home) if home else None})
+        self._start = start
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="milepost", daemon=True)
+        self._thread.start()
+        self._exits = AsyncExitStack()
+        self._started = False
+        self.world: World = self.call(self._open())
+        atexit.register(self.close)
+
+    def call(self, work: Coroutine[object, object, T]) -> T:
+        """Run a coroutine on the stack's loop and wait for it; safe in notebooks, whose own loop is running."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    @property
+    def settings(self) -> Settings:
+        return self.world.settings
+
+    def client(self, user: str = "me") -> RunClient:
+        """A client on the stack's loop: call its methods through `call`."""
+        return RunClient(self.world.log, self.world.bus, self.world.clock, tenant=self.settings.tenant, user=user)
+
+    def close(self) -> None:
+        """Withdraw what is hosted here, disconnect, and stop the stack if it was started here."""
+        atexit.unregister(self.close)
+        if self._loop.is_closed():
+            return
+        self.call(self._exits.aclose())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=5)
+        self._loop.close()
+
+    async def _open(self) -> World:
+        settings = self._loaded.settings
+        try:
+            settings = attached(settings)
+        except NotRunning:
+            if not self._start:
+                raise
+            await start_detached(self._loaded)
+            self._exits.push_async_callback(_stop, settings.home)
+            settings = attached(settings)
+        world = await open_world(settings, f"script-{os.getpid()}-{secrets.token_hex(3)}")
+        self._exits.push_async_callback(world.connection.close)
+        return world
+
+    async def host_tools(self, tools: Sequence[Tool]) -> None:
+        """Answer the calls of these tools in this process for as long as it lives."""
+        world = self.world
+        box = Toolbox(tools, open_ledger(world.settings), world.clock, lane=f"py-{secrets.token_hex(6)}", tenant=world.settings.tenant)
+        await self._host(Worker(box.service(), world.log, world.bus, world.clock, name=world.name))
+        await box.register(world.bus)
+        self._exits.push_async_callback(box.withdraw, world.bus)
+        await self._until_known({card.name: card.lane for card in box.cards()})
+
+    async def host_model(self, model: TextModel) -> str:
+        """Answer Generate with this model in this process; returns its lane."""
+        lane, world = f"py-{secrets.token_hex(6)}", self.world
+        await self._host(Worker(llm_service(model, lane=lane), world.log, world.bus, world.clock, name=world.name))
+        return lane
+
+    async def _host(self, worker: Worker) -> None:
+        ready = asyncio.Event()
+        task = asyncio.create_task(worker.run(ready, drain_s=2.0))
+        self._exits.push_async_callback(_end, task)
+        await ready.wait()
+
+    async def _until_known(self, lanes: dict[str, str]) -> None:
+        question, body = subjects.question("retrieval", "list_tools"), orjson.dumps({"tenant": self.settings.tenant})
+        deadline = self._loop.time() + CATALOGUE_PATIENCE_S
+        while self._loop.time() < deadline:
+            known = {card["name"]: card["lane"] for card in orjson.loads(await self.world.bus.ask(question, body, 10.0))}
+            if lanes.items() <= known.items():
+                return
+            await asyncio.sleep(0.05)
+        raise Unreachable("The catalogue did not take in the tools in time.", hint="milepost doctor")
+
+
+_stacks: dict[Path | None, Stack] = {}
+
+
+def stack_at(home: str | Path | None) -> Stack:
+    """The one link of this process to the stack of a data directory."""
+    key = Path(home).resolve() if home else None
+    if key not in _stacks:
+        _stacks[key] = Stack(home=home)
+    return _stacks[key]
+
+
+class Agent:
+    """An agent to ask: `Agent("ops").run("renew i-... for 3 months").text`.
+
+    model: the stack's model by name, or an object with `generate()` that is hosted in this process. tools: names in
+    the catalogue, functions, `@tool`s or `Tool` objects; the latter are hosted in this process. prompt and parser: functions
+    around the model, which is then loaded in this process unless one is given. approve: decides about planned
+    writes; without it they are refused. Writes that are never to be asked about need approval="never".
+    """
+
+    def __init__(
+        self, name: str = "assistant", *, instructions: str = "", model: str | TextModel = "default",
+        tools: Iterable[str | Tool | Callable[..., object]] = (), tool_k: int = 3, knowledge_k: int = 2,
+        prompt: PromptGenerator | None = None, parser: Parser | None = None, budget: Budget | None = None,
+        approval: Literal["writes", "destructive", "never"] = "writes", when_busy: WhenBusy = "queue",
+        user: str = "me", home: str | Path | None = None, stack: Stack | None = None,
+    ) -> None:  # fmt: skip
+        self.stack = stack or stack_at(home)
+        self.client = self.stack.client(user)
+        names, hosted = _sorted_out(tools)
+        if hosted:
+            self.stack.call(self.stack.host_tools(hosted))
+        host = self._model_host(model, prompt, parser)
+        self.spec = AgentSpec(
+            name=name, instructions=instructions, model=model if isinstance(model, str) else model.name, model_host=host,
+            tools=(*names, *(tool.card.name for tool in hosted)), tool_k=tool_k, knowledge_k=knowledge_k,
+            budget=budget or Budget(), approval=approval, when_busy=when_busy,
+        )  # fmt: skip
+        self.reset()
+
+    def _model_host(self, model: str | TextModel, prompt: PromptGenerator | None, parser: Parser | None) -> str:
+        if isinstance(model, str) and prompt is None and parser is None:
+            return "main"
+        found = self.stack.call(load_model(self.stack.settings)) if isinstance(model, str) else model
+        if prompt or parser:
+            found = AdaptedModel(found, prompt=prompt, parser=parser)
+        return self.stack.call(self.stack.host_model(found))
+
+    def reset(self) -> None:
+        """Begin a new conversation: what was said before is not recalled."""
+        self.conversation = f"c-{secrets.token_hex(8)}"
+
+    def run(self, task: str, *, approve: Decide | None = None, key: str | None = None) -> Result:
+        """Ask and wait for the answer. Raises MilepostError when the run ends without one."""
+        return self.stack.call(self.arun(task, approve=approve, key=key))
+
+    async def arun(self, task: str, *, approve: Decide | None = None, key: str | None = None) -> Result:
+        """`run` for async code; call it on any loop."""
+        async for item in self.astream_run(task, key=key):
+            if isinstance(item, Approval):
+                allowed = approve is not None and await asyncio.to_thread(approve, item)
+                await asyncio.to_thread(item.approve) if allowed else await asyncio.to_thread(item.refuse, "")
+            elif isinstance(item, Result):
+                return item
+        raise AssertionError("a run always ends")
+
+    def stream_run(self, task: str, *, key: str | None = None) -> Iterator[Item]:
+        """Text, steps, approvals and at last the result, as they come."""
+        items = self.astream_run(task, key=key)
+        try:
+            while True:
+                yield self.stack.call(_next(items))
+        except StopAsyncIteration:
+            return
+        finally:
+            self.stack.call(_close(items))
+
+    async def astream_run(self, task: str, *, key: str | None = None) -> AsyncIterator[Item]:
+        """`stream_run` for async code; call it on any loop."""
+        queue: asyncio.Queue[Item | BaseException] = asyncio.Queue()
+        here = asyncio.get_running_loop()
+
+        def put(item: Item | BaseException) -> None:
+            here.call_soon_threadsafe(queue.put_nowait, item)
+
+        following = asyncio.run_coroutine_threadsafe(self._follow(task, key, put), self.stack._loop)
+        try:
+            while True:
+                item = await queue.get()
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+                if isinstance(item, Result):
+                    return
+        finally:
+            following.cancel()
+
+    async def _follow(self, task: str, key: str | None, put: Callable[[Item | BaseException], None]) -> None:
+        try:
+            asked = await self.client.ask(task, agent=self.spec, conversation=self.conversation, key=key)
+
+            async def hear(subject: str, data: bytes) -> None:
+                put(_text(read_delta(data, subject.rsplit(".", 1)[-1])))
+
+            seen: _Seen = _Seen()
+            heard = subjects.delta(self.client.tenant, asked.run, "*")
+            async with self.client.bus.hear(heard, hear):
+                async for update in self.client.follow(asked.run):
+                    for item in self._items(update, seen):
+                        put(item)
+            put(Result(asked.run, answer_of(update.state), tuple(seen.results), tuple(seen.steps)))
+        except Exception as error:
+            put(error)
+
+    def _items(self, update: Update, seen: _Seen) -> Iterator[Item]:
+        fact = update.stored.fact
+        step = Step(type(fact.body).__name__, summary(fact))
+        seen.steps.append(step)
+        yield step
+        if isinstance(fact.body, ToolReturned):
+            seen.results.append(fact.body.result)
+        for id, asked in update.state.approvals().items():
+            if id not in seen.approvals:
+                seen.approvals.add(id)
+                yield self._approval(update.state, id, asked)
+
+    def _approval(self, state: RunState, id: CommandId, asked: RequestApproval) -> Approval:
+        plan = state.plan_of(asked)
+        preview = plan.planned.preview if plan else Preview(summary=asked.call.name)
+        call, client, run = self.stack.call, self.client, state.run
+        return Approval(
+            run, id, asked.call.name, asked.call.arguments, preview,
+            approve=lambda: call(client.approve(run, id)),
+            refuse=lambda reason="": call(client.refuse(run, id, reason=reason)),
+        )  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Seen:
+    steps: list[Step] = field(default_factory=list)
+    results: list[ToolResult] = field(default_factory=list)
+    approvals: set[CommandId] = field(default_factory=set)
+
+
+def _text(delta: Delta) -> Text:
+    return Text(delta.text, delta.attempt, delta.offset)
+
+
+def _sorted_out(tools: Iterable[str | Tool | Callable[..., object]]) -> tuple[list[str], list[Tool]]:
+    names: list[str] = []
+    hosted: list[Tool] = []
+    for each in tools:
+        if isinstance(each, str):
+            names.append(each)
+        elif hasattr(each, "card"):
+            hosted.append(each)  # type: ignore[arg-type]  # a Tool by shape
+        else:
+            hosted.append(as_tool(each))  # type: ignore[arg-type]  # checked there
+    return names, hosted
+
+
+async def _stop(home: Path) -> None:
+    from infra import stack as stacks
+
+    await stacks.down(home)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _next(items: AsyncIterator[Item]) -> Item:
+    return await anext(items)
+
+
+async def _close(items: AsyncIterator[Item]) -> None:
+    close = getattr(items, "aclose", None)
+    if close is not None:
+        await close()

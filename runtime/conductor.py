@@ -12,7 +12,7 @@ import structlog
 from runtime.advance import Decision
 from runtime.bus import Bus, ServiceInfo
 from runtime.clock import Clock
-from runtime.errors import Retryable
+from runtime.errors import Retryable, Unreachable
 from runtime.fold import Folded
 from runtime.log import Delivery, Log, Stored
 from runtime.orders import order_of
@@ -116,6 +116,8 @@ class Conductor:
                     decisions = run.folded.add(Stored(fact, delivery.position))
                 else:
                     decisions = await self._read_up(run, epoch)
+                    if run.folded.position < delivery.position:
+                        raise Unreachable("The log does not show a fact that it has handed out.", why=fact.id)
             self.facts += 1
             self.decisions += len(decisions)
             await self._carry_out(run, decisions, resent=not known)

@@ -25,7 +25,8 @@ class Delivery(Generic[MessageT_co]):
     """A message handed out to be worked on; it comes again until it is acknowledged.
 
     attempt: 1 at first. gap: another member of the group was handed something since this member's last
-    delivery (or this is its first). resent: the sender sent it again.
+    delivery (or this is its first). resent: it may have been worked on before, since its sender sent it
+    again, or it was there before this reader began or came back.
     """
 
     message: MessageT_co

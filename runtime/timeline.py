@@ -61,10 +61,11 @@ def _line(event: Event) -> str:  # noqa: PLR0912  # one case an event
         case TurnStored():
             return "turn remembered" + (f", run {event.released} may begin" if event.released else "")
         case ToolsSelected():
-            names = ", ".join(f"{each.card.name} {each.score:.2f}" for each in event.tools)
+            names = ", ".join(f"{each.card.name} {each.why.get('dense', each.score):.2f}" for each in event.tools)
             return f"{len(event.tools)} of {event.searched} tools: {names}"
         case KnowledgeRetrieved():
-            return f"{len(event.passages)} passages: " + ", ".join(each.title for each in event.passages)
+            titles = ", ".join(f"{each.title} {each.similarity or each.score:.2f}" for each in event.passages)
+            return f"{len(event.passages)} passages" + (f": {titles}" if titles else "")
         case Generated():
             return _generated(event)
         case CallPlanned():

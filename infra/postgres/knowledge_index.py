@@ -112,7 +112,7 @@ class PostgresKnowledgeIndex:
             "rrf": RRF_K,
             "k": k,
         }
-        fields = ("document", "title", "heading", "start", "end", "text", "hash", "score")
+        fields = ("document", "title", "heading", "start", "end", "text", "hash", "score", "similarity")
         async with transaction(self._engine) as connection:
             rows = await connection.execute(_SEARCH, values)
             return [Passage.model_validate(dict(zip(fields, row, strict=True))) for row in rows]

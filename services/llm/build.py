@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.errors import MilepostError
 from services.llm.chat import FORMATS
+from services.llm.decoder import ModelBroken
 from services.llm.graph import write_graph
 from services.llm.tokenizer import Vocabulary, tokenizer_from
 from services.llm.weights import Shape, UnsupportedModel, Weights
@@ -17,16 +17,6 @@ BUILDER = "1"
 MANIFEST = "model.json"
 TOKENIZER = "tokenizer.json"
 LONGEST = 8192
-
-
-class ModelBroken(MilepostError):
-    """A folder holds no built model, or not all of one."""
-
-    def __init__(self, folder: Path, why: str) -> None:
-        super().__init__(
-            f"{folder} holds no model that can be served.", why=why, hint="remove the folder, then `milepost models pull`"
-        )
-        self.folder = folder
 
 
 class Manifest(BaseModel):

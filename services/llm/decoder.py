@@ -41,6 +41,16 @@ class RuntimeConflict(MilepostError):
         )
 
 
+class ModelBroken(MilepostError):
+    """A folder holds no built model, or not all of one."""
+
+    def __init__(self, folder: Path, why: str) -> None:
+        super().__init__(
+            f"{folder} holds no model that can be served.", why=why, hint="remove the folder, then `milepost models pull`"
+        )
+        self.folder = folder
+
+
 class ProviderMissing(MilepostError):
     """ONNX Runtime would run the model elsewhere than asked."""
 
@@ -116,7 +126,7 @@ def _lazy_zeros(dims: tuple[int, ...]) -> NDArray[np.float32]:
 def open_session(path: Path, *, threads: int, provider: Provider) -> InferenceSession:
     """An ONNX Runtime session that runs where it was asked to and sends nothing home.
 
-    Raises RuntimeConflict and ProviderMissing.
+    Raises RuntimeConflict, ProviderMissing and ModelBroken.
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     refuse_two_runtimes()
@@ -131,7 +141,10 @@ def open_session(path: Path, *, threads: int, provider: Provider) -> InferenceSe
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if provider == "cuda":
         onnxruntime.preload_dlls()
-    session = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDERS[provider]])
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDERS[provider]])
+    except Exception as error:  # ONNX Runtime's errors have no common class
+        raise ModelBroken(path.parent, str(error)[:300]) from error
     got = session.get_providers()[0]
     if got != PROVIDERS[provider]:
         raise ProviderMissing(PROVIDERS[provider], got)

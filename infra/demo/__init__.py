@@ -1,0 +1,1 @@
+"""The demo: the whole product on real parts, in one command."""

@@ -66,6 +66,8 @@ class Decision:
 
 
 Step: TypeAlias = tuple[RunState, tuple[AnyCommand, ...]]
+OBSERVATION_CHARACTERS = 12_000
+
 _EventT = TypeVar("_EventT", bound=Event)
 _NOTHING: tuple[AnyCommand, ...] = ()
 
@@ -347,10 +349,16 @@ def _unknown(state: RunState, fact: Fact, call: ToolCall, failure: Failure) -> S
 
 
 def _observe(state: RunState, call: ToolCall, text: str, event: EventId | None = None) -> RunState:
-    message = Message(role="tool", content=text, name=call.name, origin="tool")
+    message = Message(role="tool", content=_readable(text), name=call.name, origin="tool")
     open_calls = {id: each for id, each in state.open_calls.items() if id != call.id}
     inputs = (*state.inputs, event) if event else state.inputs
     return changed(state, open_calls=open_calls, inputs=inputs, observations={**state.observations, call.id: message})
+
+
+def _readable(text: str) -> str:
+    """As much of a result as a prompt can hold; the whole stands in the log."""
+    left = len(text) - OBSERVATION_CHARACTERS
+    return text if left <= 0 else f"{text[:OBSERVATION_CHARACTERS]} ... ({left} more characters)"
 
 
 def _acted(state: RunState, commands: tuple[AnyCommand, ...]) -> Step:

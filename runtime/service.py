@@ -25,6 +25,7 @@ from schemas.ids import RunId
 
 log = structlog.get_logger("runtime.service")
 
+T = TypeVar("T")
 CommandT = TypeVar("CommandT", bound=Command)
 
 
@@ -196,10 +197,11 @@ class Worker:
             self.done += 1
 
     async def _state(self, order: Order, event: AnyEvent) -> None:
-        await self._log.append(new_fact(
+        fact = new_fact(
             event, run=order.run, tenant=order.tenant, slot=order.id, source=self._source, time=self._clock.now(),
             causes=order.causes, decider=order.header.decider, traceparent=order.header.traceparent,
-        ))  # fmt: skip
+        )  # fmt: skip
+        await self._patiently(lambda: self._log.append(fact))  # what was done is not done again for want of a log
 
     async def _event(self, delivery: Delivery[Order]) -> AnyEvent:
         order, limit = delivery.message, self._service.attempts
@@ -210,7 +212,8 @@ class Worker:
         if handle is None:
             return _gave_up(order.body, "NoHandler", f"{self._service.role} does not answer {order.body.kind}.")
         try:
-            return await self._patiently(handle, Context(order, delivery.attempt, partial(self._append, order), self._bus.tell))
+            context = Context(order, delivery.attempt, partial(self._append, order), self._bus.tell)
+            return await self._patiently(lambda: handle(order.body, context))
         except (NotYet, asyncio.CancelledError):
             raise
         except Retryable as error:
@@ -226,12 +229,12 @@ class Worker:
                 return _gave_up(order.body, "Unexpected", "The service failed unexpectedly.", why, "", delivery.attempt)
             raise Retryable("The service failed unexpectedly.", why=repr(error)[:500]) from error
 
-    async def _patiently(self, handle: Handle[Command], context: Context) -> AnyEvent:
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """While a store or the log is away, wait for it here: that is no failure of the command."""
         pause = 0.1
         while True:
             try:
-                return await handle(context.order.body, context)
+                return await work()
             except Unreachable as error:
                 self.retried += 1
                 log.warning("waits", error=error.what, why=error.why, pause_s=pause)

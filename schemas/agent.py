@@ -35,7 +35,7 @@ class AgentSpec(Value):
 
     name: Token = "assistant"
     version: str = "1"
-    instructions: str = ""
+    instructions: str = Field(default="", max_length=50_000)
     model: str = "default"
     model_host: Token = "main"
     tools: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ _TOKEN = re.compile(TOKEN)
 _RUN = re.compile(r"^[0-9]{6}-[0-9a-f]{32}$")
 
 Token = Annotated[str, StringConstraints(pattern=TOKEN)]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=200_000)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
 
 PARTITIONS = 16
 

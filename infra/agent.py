@@ -15,6 +15,9 @@ from typing import Literal, TypeAlias, TypeVar
 
 import orjson
 
+import structlog
+
+from infra import logs
 from infra.local_stack import attached, start_detached
 from infra.settings import Settings, load
 from infra.stack import NotRunning
@@ -93,6 +96,8 @@ class Stack:
     """
 
     def __init__(self, *, home: str | Path | None = None, start: bool = True) -> None:
+        if not structlog.is_configured():
+            logs.configure("script", level="error")
         self._loaded = load({"home": str(home) if home else None})
         self._start = start
         self._loop = asyncio.new_event_loop()
@@ -306,11 +311,14 @@ class Agent:
         plan = state.plan_of(asked)
         preview = plan.planned.preview if plan else Preview(summary=asked.call.name)
         call, client, run = self.stack.call, self.client, state.run
-        return Approval(
-            run, id, asked.call.name, asked.call.arguments, preview,
-            approve=lambda: call(client.approve(run, id)),
-            refuse=lambda reason="": call(client.refuse(run, id, reason=reason)),
-        )  # fmt: skip
+
+        def approve() -> None:
+            call(client.approve(run, id))
+
+        def refuse(reason: str = "") -> None:
+            call(client.refuse(run, id, reason=reason))
+
+        return Approval(run, id, asked.call.name, asked.call.arguments, preview, approve, refuse)
 
 
 @dataclass(slots=True)
@@ -333,7 +341,7 @@ def _sorted_out(tools: Iterable[str | Tool | Callable[..., object]]) -> tuple[li
         elif hasattr(each, "card"):
             hosted.append(each)  # type: ignore[arg-type]  # a Tool by shape
         else:
-            hosted.append(as_tool(each))  # type: ignore[arg-type]  # checked there
+            hosted.append(as_tool(each))
     return names, hosted
 
 

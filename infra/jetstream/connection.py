@@ -27,6 +27,7 @@ class Connection:
     def __init__(self, client: Client, max_payload: int) -> None:
         self.client = client
         self.max_payload = max_payload
+        self.closing = False
         self.on_reconnect: list[Callable[[], Awaitable[None]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -53,6 +54,7 @@ class Connection:
 
     async def close(self) -> None:
         """Flush and close."""
+        self.closing = True
         if not self.client.is_closed:
             try:
                 await self.client.drain()
@@ -69,15 +71,19 @@ async def connect(url: str, *, name: str, token: str | None = None, on_closed: C
         log.info("reconnected to nats")
         connection.reconnected()
 
+    async def disconnected() -> None:
+        if not connection.closing:
+            log.warning("disconnected from nats")
+
     async def closed() -> None:
-        if on_closed:
+        if on_closed and not connection.closing:
             on_closed()
 
     try:
         await client.connect(
             url, name=name, token=token, max_reconnect_attempts=-1, reconnect_time_wait=0.2,  # type: ignore[arg-type]
             connect_timeout=CONNECT_S, ping_interval=10, max_outstanding_pings=2, allow_reconnect=True,
-            error_cb=_on_error, disconnected_cb=_on_disconnect, reconnected_cb=reconnected, closed_cb=closed,
+            error_cb=_on_error, disconnected_cb=disconnected, reconnected_cb=reconnected, closed_cb=closed,
             pending_size=16 * 1024 * 1024, inbox_prefix=f"_INBOX_{name.replace('.', '_')}",
         )  # fmt: skip
     except (nats.errors.Error, OSError, TimeoutError) as error:
@@ -105,7 +111,3 @@ async def _guarded(callback: Callable[[], Awaitable[None]]) -> None:
 
 async def _on_error(error: Exception) -> None:
     log.warning("nats", error=str(error) or type(error).__name__)
-
-
-async def _on_disconnect() -> None:
-    log.warning("disconnected from nats")

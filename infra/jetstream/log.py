@@ -85,7 +85,10 @@ class JetStreamLog:
         body = {"batch": READ_BATCH, "seq": after + 1, "next_by_subj": subjects.run_subjects(run)}
         inbox = client.new_inbox()
         batch: list[Msg] = []
-        subscription = await client.subscribe(inbox)
+        try:
+            subscription = await client.subscribe(inbox)
+        except (nats.errors.Error, OSError) as error:
+            raise unreachable(error) from error
         try:
             await client.publish(subject, json.dumps(body).encode(), reply=inbox)
             while True:

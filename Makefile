@@ -51,10 +51,10 @@ types: install ## mypy --strict
 check: lint types test ## all three
 
 lock: ## renew the hashed locks (needs uv)
-	@for accel in cpu gpu; do uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	@for accel in cpu gpu; do uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --extra $$accel --extra local --extra aliyun --extra dev infra/locks/build.in -o infra/locks/$$accel.txt; done
-	@uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra export \
-	  --override infra/locks/export-overrides.in -o infra/locks/export.txt
+	@uv pip compile -q --group pyproject.toml:export --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url -o infra/locks/export.txt
 
 clean: ## remove what was made, except models
 	@rm -rf $(VENV) .bench .milepost build dist *.egg-info

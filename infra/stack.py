@@ -23,6 +23,7 @@ from infra.processes import (
 from schemas.errors import MilepostError
 
 VERSION = 1
+_SERVERS = ("nats", "postgres", "forkserver")  # what services stand on
 
 
 class StackError(MilepostError):
@@ -175,7 +176,9 @@ async def stop_left_over(home: Path) -> bool:
     """Stop what a killed supervisor has left running; False if there was nothing. Call it when none is running."""
     stack = read(home)
     left = [m for m in stack.members if m.name != "supervisor" and m.process.alive()] if stack else []
-    for member in reversed(left):
+    servers = [member for member in left if member.name in _SERVERS]
+    await asyncio.gather(*(member.process.stop(deadline=10.0) for member in left if member not in servers))
+    for member in reversed(servers):
         await member.process.stop(signal.SIGINT if member.name == "postgres" else signal.SIGTERM, deadline=10.0)
     remove(home)
     return bool(left)

@@ -118,6 +118,9 @@ class Conductor:
                     decisions = await self._read_up(run, epoch)
                     if run.folded.position < delivery.position:
                         raise Unreachable("The log does not show a fact that it has handed out.", why=fact.id)
+            if run.folded.state.decider != DECIDER:
+                await delivery.again(5.0)
+                return
             self.facts += 1
             self.decisions += len(decisions)
             await self._carry_out(run, decisions, resent=not known)
@@ -145,6 +148,9 @@ class Conductor:
     async def _on_request(self, delivery: Delivery[Fact]) -> None:
         run = self._run(delivery.message.run)
         try:
+            if delivery.message.header.decider != DECIDER:
+                await delivery.again(self._sweep_s)
+                return
             if delivery.attempt > 1 and run.folded.state.phase != "ended":
                 async with run.lock:
                     before = run.folded.state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.support.brokers import nats, nats_alone, place
 from tests.support.servers import home, migrate, nats_url, postgres_cluster, postgres_url, real_nats
 
-__all__ = ["home", "migrate", "nats_url", "postgres_cluster", "postgres_url", "real_nats"]
+__all__ = ["home", "migrate", "nats", "nats_alone", "nats_url", "place", "postgres_cluster", "postgres_url", "real_nats"]

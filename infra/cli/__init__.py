@@ -20,7 +20,7 @@ def main() -> None:
     from schemas.errors import MilepostError, first_error
 
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="milepost", standalone_mode=False)
     except* MilepostError as group:
         _fail(first_error(group), 1)
     except* typer.TyperException as group:

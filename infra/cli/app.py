@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from infra.cli import stack
+from infra.cli import ask, asyncapi, demo, doctor, knowledge, models, runs, stack, tools
 
 app = typer.Typer(
     name="milepost", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
     help="Agents as services on a message bus: every step an event that can be audited, resumed and replayed.",
 )  # fmt: skip
-stack.add_to(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(f"milepost {version('milepost')}")
+        except PackageNotFoundError:
+            typer.echo("milepost (a checkout that is not installed)")
+        raise typer.Exit
+
+
+@app.callback()
+def milepost(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Every command takes --help; most take --json."""
+
+
+for part in (stack, demo, ask, runs, tools, knowledge, models, doctor, asyncapi):
+    part.add_to(app)

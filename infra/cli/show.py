@@ -81,12 +81,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Text | str]], *,
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in columns:
-        last = name == columns[-1]
-        table.add_column(name, justify="right" if name in right else "left", no_wrap=True, ratio=1 if last else None,
-                         overflow="ellipsis")  # fmt: skip
+        table.add_column(name, justify="right" if name in right else "left", no_wrap=True, overflow="ellipsis")
     for row in rows:
         table.add_row(*(plain(cell) if isinstance(cell, str) else cell for cell in row))
-    console().print(table)
+    out = console()
+    if out.is_terminal:
+        out.print(table)
+        return
+    with out.capture() as captured:
+        out.print(table)
+    sys.stdout.writelines(line.rstrip() + "\n" for line in captured.get().splitlines())
 
 
 def local(moment: datetime) -> str:

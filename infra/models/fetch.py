@@ -76,6 +76,24 @@ def model_folder(name: str, home: Path) -> Path:
     return home / find(name).name
 
 
+@dataclass(frozen=True)
+class OnDisk:
+    """What lies on the disk of a model's file. verified: its sum was the pinned one when it was last changed."""
+
+    path: Path
+    size: int
+    partial: int
+    verified: bool
+
+
+def on_disk(name: str, home: Path) -> OnDisk:
+    """What is there of a model; nothing is fetched or read through. Raises UnknownModel."""
+    file = find(name).file
+    path = model_folder(name, home) / file.name
+    verified = path.exists() and _stamp_of(path).exists() and _stamp_of(path).read_text() == _stamp_text(path, file.sha256)
+    return OnDisk(path, _size(path), _size(path.with_name(f"{file.name}.part")), verified)
+
+
 async def ensure(name: str, *, home: Path, offline: bool = False, on_progress: OnProgress = silent) -> Path:
     """The folder with the verified file of a model, fetched first where it is missing.
 
@@ -148,7 +166,7 @@ async def _pull_hub(hub: Hub, file: ModelFile, part: Path, tell: Callable[[int],
     limits = httpx.Timeout(HUB_PATIENCE_S, read=STALL_S)
     try:
         async with httpx.AsyncClient(timeout=limits, follow_redirects=True) as client:
-            request = client.build_request("GET", hub.url, headers={"Range": f"bytes={done}-"} if done else {})
+            request = client.build_request("GET", hub.url, headers=_asking(done))
             async with asyncio.timeout(HUB_PATIENCE_S):
                 response = await client.send(request, stream=True)
             try:
@@ -156,7 +174,7 @@ async def _pull_hub(hub: Hub, file: ModelFile, part: Path, tell: Callable[[int],
                 done = done if response.status_code == httpx.codes.PARTIAL_CONTENT else 0
                 with part.open("r+b" if done else "wb") as out:
                     out.seek(done)
-                    async for block in response.aiter_bytes(CHUNK):
+                    async for block in response.aiter_raw():
                         await asyncio.to_thread(out.write, block)
                         done += len(block)
                         tell(done)
@@ -168,6 +186,11 @@ async def _pull_hub(hub: Hub, file: ModelFile, part: Path, tell: Callable[[int],
         raise SourceFailed(f"{type(error).__name__} {error}".strip()) from error
     if done != file.size:
         raise SourceFailed(f"it gave {done} of {file.size} bytes")
+
+
+def _asking(done: int) -> dict[str, str]:
+    """Headers that ask for the bytes as they are, from where we stand."""
+    return {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
 
 
 async def _pull_wheels(wheels: Wheels, part: Path, tell: Callable[[int], None]) -> None:

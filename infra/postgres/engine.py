@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -61,6 +62,8 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         async with engine.begin() as connection:
             yield connection
     except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, OSError) as error:
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise asyncio.CancelledError from error  # psycopg answers a cancelled task with "canceling statement"
         raise StoreUnavailable("The database does not answer.", why=_reason(error), hint="milepost status") from error
     except exc.DataError as error:
         raise StoreRefused("The database cannot store this value.", why=_reason(error)) from error

@@ -18,7 +18,7 @@ Finish: TypeAlias = Literal["stop", "length", "calls"]
 MARKUP = (b"<", b"{", b"[", b"`")
 OPENING = '{"name": "'
 # With less than this chance for all offered names together, the model wants a tool that is not there.
-WANTED = 0.1
+WANTED = 0.3
 
 
 class Alphabet:

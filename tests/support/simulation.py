@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import wraps
 from typing import TypeVar
 
 import structlog
@@ -260,6 +261,23 @@ class _Jump(selectors.SelectSelector):
         return ready
 
 
+def in_virtual_time(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+    """Run an async test on a virtual loop: hours of waiting take no time, and waiting for ever is an error."""
+
+    @wraps(test)
+    def run() -> None:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.run(_within(test()))
+
+    del run.__wrapped__  # type: ignore[attr-defined]  # pytest would take it for an async test
+    return run
+
+
+async def _within(work: Awaitable[None]) -> None:
+    async with asyncio.timeout(30 * 86400):
+        await work
+
+
 class LoopClock:
     """The virtual loop's time as a date."""
 
@@ -440,7 +458,14 @@ def services(world: World, process: Process, seed: int, clock: LoopClock) -> dic
             world.at_once[key] -= 1
 
     memory = memory_service(world.conversations, clock)
-    return {"llm": llm, "retrieval": retrieval, "reads": reads, "writes": writes, "memory": memory, "timer": timer_service(clock)}
+    return {
+        "llm": llm,
+        "retrieval": retrieval,
+        "reads": reads,
+        "writes": writes,
+        "memory": memory,
+        "timer": timer_service(clock),
+    }
 
 
 class Cluster:
@@ -454,12 +479,15 @@ class Cluster:
 
     def play(self, runs: int = 6) -> None:
         """Begin the runs and let them end, in virtual time."""
-        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(60))
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
         try:
             with asyncio.Runner(loop_factory=VirtualLoop) as runner:
                 runner.run(self._play(runs))
         finally:
             structlog.reset_defaults()
+
+    def log_of(self, run: RunId) -> list[Stored]:
+        return asyncio.run(self.broker.read(run))
 
     async def _play(self, runs: int) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # the dead tell no tales
@@ -476,8 +504,9 @@ class Cluster:
         await asyncio.gather(*lives, return_exceptions=True)
 
     async def _begin(self, number: int) -> None:
-        agent = _agent(self._draw).model_copy(update={"when_busy": self._draw.choice(["queue", "interrupt", "refuse"])})
-        event = requested(agent, key=f"{self.seed}-{number}", conversation=f"talk-{number % 3}")
+        busy = self._draw.choice(["queue", "queue", "interrupt", "refuse"])
+        agent = spec(steps=8, calls=12, approval_s=60, deadline_s=self._draw.choice([60, 7200, 7200]), when_busy=busy)
+        event = requested(agent, key=f"{self.seed}-{number}", conversation=f"talk-{number % 4}")
         self.runs.append(run_of(event.key))
         await self.broker.append(request_fact(event, time=self.clock.now()))
 

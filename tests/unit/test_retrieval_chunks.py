@@ -38,12 +38,12 @@ def test_every_chunk_stands_where_it_says_and_nothing_but_headings_is_lost() -> 
     pieces = chunk("guide.md", GUIDE, capacity=8)
     assert all(GUIDE[piece.start : piece.end] == piece.text for piece in pieces)
     covered = "".join(piece.text for piece in pieces)
-    for word in ("Preface.", "First paragraph", "Deeper text.", "深处的文字", "# no heading", "After the code", "End of it", "😀"):
+    for word in ("Preface.", "First paragraph", "Deeper text.", "深处的文字", "# no heading", "After the code", "😀"):
         assert word in covered
 
 
 def test_a_chunk_knows_the_headings_above_it() -> None:
-    headings = {}
+    headings: dict[str, str] = {}
     for piece in chunk("guide.md", GUIDE, capacity=8):
         headings.setdefault(piece.heading, "")
         headings[piece.heading] += piece.text

@@ -62,7 +62,9 @@ def test_a_hostile_text_takes_no_longer_than_its_length() -> None:
 
 def test_a_card_is_read_by_weight() -> None:
     schema = {"type": "object", "properties": {"InstanceId": {}, "periodUnit": {}}}
-    card = ToolCard(name="RenewInstance", title="续费", description="Renews.", parameters=schema, examples=("e",), tags=("ecs",))
+    card = ToolCard(
+        name="RenewInstance", title="续费", description="Renews.", parameters=schema, examples=("e",), tags=("ecs",)
+    )
     assert card_fields(card) == ("续费\nRenew Instance", "Renews.\ne\necs", "Instance Id period Unit")
     assert card_text(card) == "续费\nRenew Instance\nRenews.\ne\necs\nInstance Id period Unit"
 

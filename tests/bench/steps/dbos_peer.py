@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 from dbos import DBOS, DBOSConfig
 
@@ -38,7 +39,7 @@ def main(url: str, steps: int, *at_once: int) -> None:
     work(20)
     _begun.clear()
     work(steps)
-    gaps = sorted((later - earlier) * 1e3 for earlier, later in zip(_begun, _begun[1:], strict=False))
+    gaps = sorted((later - earlier) * 1e3 for earlier, later in pairwise(_begun))
     figures = {"step_p50_ms": statistics.median(gaps), "step_p99_ms": gaps[int(len(gaps) * 0.99)]}
     for threads in at_once:
         with ThreadPoolExecutor(threads) as pool:

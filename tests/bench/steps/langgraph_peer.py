@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 import uuid
+from itertools import pairwise
 from typing import Literal, TypedDict
 
 from langgraph.checkpoint.postgres import PostgresSaver
@@ -45,7 +46,7 @@ def main(url: str, steps: int, durability: Literal["sync", "async"]) -> None:
             result = compiled.invoke({"done": steps - count}, config, durability=durability)
             if result["done"] != steps:
                 raise SystemExit(f"the graph came out otherwise: {result}")
-    gaps = sorted((later - earlier) * 1e3 for earlier, later in zip(begun, begun[1:], strict=False))
+    gaps = sorted((later - earlier) * 1e3 for earlier, later in pairwise(begun))
     print(json.dumps({"step_p50_ms": statistics.median(gaps), "step_p99_ms": gaps[int(len(gaps) * 0.99)]}))
 
 

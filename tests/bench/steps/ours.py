@@ -41,6 +41,7 @@ from schemas.ids import END_SLOT, REQUEST_SLOT, RunId, run_id, segment_of
 from tests.bench.steps.noop import services
 
 TENANT = "bench"
+SERIES = 4
 LOOK_S = 0.01
 PATIENCE_S = 120.0
 
@@ -58,12 +59,16 @@ async def noop_services(url: str, turns: int) -> None:
 
 
 async def steps(url: str, turns: int, runs: int, key: str) -> dict[str, float]:
-    """`runs` runs at once: p50 and p99 of a step in ms, and steps a second of all of them together."""
+    """`runs` runs at once, or SERIES runs one after the other: p50 and p99 of a step in ms, and steps a second."""
     async with _stores(url, "client") as (log, _):
+        names: list[RunId] = []
         begun = time.perf_counter()
-        names = await asyncio.gather(*(_request(log, turns, f"{key}-{number}") for number in range(runs)))
-        for run in names:
-            await _ended(log, run)
+        for number in range(1 if runs > 1 else SERIES):
+            begin = (_request(log, turns, f"{key}-{number}-{beside}") for beside in range(runs))
+            latest = await asyncio.gather(*begin)
+            for run in latest:
+                await _ended(log, run)
+            names += latest
         took = time.perf_counter() - begun
         facts = [await log.read(run) for run in names]
     gaps = sorted(gap for run in facts for gap in _gaps(run))
@@ -151,6 +156,10 @@ def main(role: str, url: str, turns: int, *rest: str) -> None:
     errors_only = structlog.make_filtering_bound_logger(logging.ERROR)
     structlog.configure(wrapper_class=errors_only, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     working = {"conductor": conductor, "services": noop_services}
+    import gc
+    import os
+    if os.environ.get("GCX"):
+        gc.collect(); gc.freeze(); gc.set_threshold(20_000, 50, 100)
     if role in working:
         uvloop.run(working[role](url, turns))
         return

@@ -1,0 +1,148 @@
+"""`ask` and `chat`: give an agent a task and see it done."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from infra.cli.options import Home, Json
+from infra.cli.show import as_json, at_terminal, console, use_json
+from schemas.errors import MilepostError
+
+if TYPE_CHECKING:
+    from infra.cli.turn import Answers, Turn
+    from schemas.agent import AgentSpec
+
+WAITING, INTERRUPTED = 3, 130
+
+Agent = Annotated[Path | None, typer.Option(help="A TOML or JSON file with the agent's spec.", show_default=False)]
+Tools = Annotated[list[str] | None, typer.Option("--tool", help="A tool to offer always; may be given again.", show_default=False)]
+Conversation = Annotated[str | None, typer.Option(help="Go on with this conversation.", show_default=False)]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Approve every planned write.")]
+No = Annotated[bool, typer.Option("--no", help="Refuse every planned write.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Show every event as it happens.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    for command in (ask, chat):
+        app.command()(command)
+
+
+def ask(
+    task: Annotated[str, typer.Argument(help="What to do; - reads it from standard input.", show_default=False)],
+    agent: Agent = None, tool: Tools = None, conversation: Conversation = None,
+    key: Annotated[str | None, typer.Option(help="Idempotency key: the same key is the same run.", show_default=False)] = None,
+    yes: Yes = False, no: No = False, follow: Follow = False, home: Home = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Give an agent a task and see it done.
+
+    Exit code: 0 answered, 1 failed or cancelled, 3 it waits for an approval, 130 left with ctrl-C.
+    """
+    from infra.cli.agents import agent_from
+
+    use_json(json)
+    answers = _answers(yes, no)
+    task = _checked(sys.stdin.read() if task == "-" else task)
+    turn = _turn(task, agent_from(agent, tool or ()), answers, conversation, key, follow, home)
+    code = _code(turn)
+    if code:
+        raise typer.Exit(code)
+
+
+def chat(
+    agent: Agent = None, tool: Tools = None, conversation: Conversation = None, yes: Yes = False, no: No = False,
+    follow: Follow = False, home: Home = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Talk with an agent in one conversation: /new begins another, /exit or ctrl-D leaves, ctrl-C stops a run."""
+    from infra.cli.agents import agent_from
+
+    use_json(json)
+    answers, spec = _answers(yes, no), agent_from(agent, tool or ())
+    conversation = conversation or _new_conversation()
+    if at_terminal():
+        import readline  # noqa: F401  # input() edits lines and remembers them
+
+        console().print(f"[dim]conversation {conversation} · /new · /exit[/dim]")
+    while True:
+        line = _line()
+        if line is None or line == "/exit":
+            return
+        if line == "/new":
+            conversation = _new_conversation()
+            console(stderr=True).print(f"[dim]conversation {conversation}[/dim]")
+        elif line:
+            turn = _turn(_checked(line), spec, answers, conversation, None, follow, home)
+            if turn.state.outcome == "waiting" and not at_terminal():
+                raise typer.Exit(WAITING)
+
+
+def _turn(
+    task: str, spec: AgentSpec, answers: Answers, conversation: str | None, key: str | None, follow: bool, home: Path | None
+) -> Turn:
+    """Begin a run and go through it."""
+    from pydantic import ValidationError
+
+    from infra.cli.client import connected
+    from infra.cli.turn import Turn
+    from infra.cli.view import view
+    from infra.wiring import World
+    from runtime.client import Client
+
+    async def work(client: Client, _: World) -> Turn:
+        try:
+            asked = await client.ask(task, agent=spec, conversation=conversation, key=key)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            raise MilepostError(
+                "The run cannot be asked for.", why=f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+            ) from error
+        turn = Turn(client, asked.run, view(json=as_json(), events=follow), answers)
+        await turn.go()
+        return turn
+
+    return connected(work, home)
+
+
+def _code(turn: Turn) -> int:
+    if turn.state.outcome == "completed":
+        return 0
+    if turn.interrupted:
+        return INTERRUPTED
+    return WAITING if turn.state.outcome == "waiting" else 1
+
+
+def _answers(yes: bool, no: bool) -> Answers:
+    if yes and no:
+        raise MilepostError("--yes and --no say opposite things.", hint="give one of them, or none to be asked")
+    if yes or no:
+        return "yes" if yes else "no"
+    return "ask" if at_terminal() else "leave"
+
+
+def _checked(task: str) -> str:
+    task = task.strip()
+    if not task:
+        raise MilepostError("The task is empty.", hint='milepost ask "What time is it in Shanghai?"')
+    return task
+
+
+def _line() -> str | None:
+    """What the person says next; None at the end of the input."""
+    try:
+        return input("› " if at_terminal() else "").strip()
+    except EOFError:
+        sys.stderr.write("\n" if at_terminal() else "")
+        return None
+    except KeyboardInterrupt:
+        sys.stderr.write("  (ctrl-D leaves)\n")
+        return ""
+
+
+def _new_conversation() -> str:
+    import secrets
+
+    return f"c-{secrets.token_hex(8)}"

@@ -1,0 +1,295 @@
+"""Runs: list them, look into them, answer and stop them, take them away as a file, replay them."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from infra.cli.options import Home, Json, Run
+from infra.cli.show import as_json, console, local, outcome, plain, print_json, print_table, use_json
+from schemas.errors import MilepostError
+
+if TYPE_CHECKING:
+    from infra.wiring import World
+    from runtime.client import Client
+    from runtime.log import Stored
+    from runtime.replay import Replayed
+    from runtime.state import RunState
+    from schemas.commands import RequestApproval
+    from schemas.ids import CommandId, RunId
+    from services.recorder.ports import RunSummary
+
+DIVERGED = 4
+
+runs = typer.Typer(no_args_is_help=True, help="List, show, follow, answer, cancel and export runs.")
+
+Approval = Annotated[str | None, typer.Argument(help="The approval's id, if several wait.", show_default=False)]
+
+
+class Status(str, Enum):
+    """What `runs ls --status` may ask for."""
+
+    open = "open"
+    waiting = "waiting"
+    completed = "completed"
+    failed = "failed"
+    cancelled = "cancelled"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    for command in (show, follow, cancel, approve, refuse, export):
+        runs.command()(command)
+    runs.command("ls")(list_)
+    app.add_typer(runs, name="runs")
+    app.command()(replay)
+
+
+def list_(
+    status: Annotated[Status | None, typer.Option(show_default=False)] = None,
+    agent: Annotated[str | None, typer.Option(help="Runs of this agent.", show_default=False)] = None,
+    user: Annotated[str | None, typer.Option(help="Runs of this user.", show_default=False)] = None,
+    text: Annotated[str | None, typer.Option(help="Stands in the task or the answer.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    home: Home = None, json: Json = False,
+) -> None:  # fmt: skip
+    """List runs, newest first."""
+    from infra.cli.client import connected, list_runs
+    from services.recorder.ports import RunFilter
+
+    use_json(json)
+    which = RunFilter(status=status.value if status else None, agent=agent, user=user, text=text)
+    found = connected(lambda _, world: list_runs(world, which, limit), home)
+    if as_json():
+        print_json([each.model_dump(mode="json") for each in found])
+    elif found:
+        _print_runs(found)
+    else:
+        console(stderr=True).print('no such run · milepost ask "What time is it in Shanghai?"')
+
+
+def _print_runs(found: list[RunSummary]) -> None:
+    from infra.cli.client import short_id
+    from runtime.timeline import short
+
+    whole = not console().is_terminal
+    rows = [
+        (
+            each.run if whole else short_id(each.run), outcome(each.status), local(each.started),
+            f"{(each.ended - each.started).total_seconds():.1f} s" if each.ended else "", each.agent, each.user,
+            short(each.task, 200),
+        )
+        for each in found
+    ]  # fmt: skip
+    print_table(("run", "status", "started", "took", "agent", "user", "task"), rows, right=("took",))
+
+
+def show(run: Run, home: Home = None, json: Json = False) -> None:
+    """Show every event of a run: when, who, what; with --json each of them in full, as it is stored."""
+    from infra.cli.client import connected, events_of
+    from runtime.fold import fold
+
+    use_json(json)
+    id, facts = connected(lambda _, world: events_of(world, run), home)
+    state = fold(id, (stored for stored, _ in facts)).state
+    if as_json():
+        print_json({"run": state.run, "outcome": state.outcome, "events": [_loads(raw) for _, raw in facts]})
+    else:
+        _print_run(state, [stored for stored, _ in facts])
+
+
+def _loads(raw: bytes) -> object:
+    return json.loads(raw)
+
+
+def _print_run(state: RunState, facts: list[Stored]) -> None:
+    from infra.cli.view import approval_card, event_line
+
+    out, request = console(), state.request
+    out.print(plain("run          ", "dim") + plain(state.run) + plain("  ") + outcome(state.outcome))
+    if request:
+        out.print(plain("asked        ", "dim") + plain(f"{local(facts[0].fact.time)} by {request.user}, agent {request.agent.name}"))
+        out.print(plain("conversation ", "dim") + plain(request.conversation))
+        out.print(plain("task         ", "dim") + plain(request.task))
+    if state.answer:
+        out.print(plain("answer       ", "dim") + plain(state.answer))
+    out.print()
+    for stored in facts:
+        line = event_line(stored, facts[0].fact.time)
+        out.print(line, no_wrap=True, overflow="ellipsis", crop=out.is_terminal)
+    for id, approval in state.approvals().items():
+        plan = state.plan_of(approval)
+        out.print(approval_card(approval, plan.planned.preview if plan else None))
+        out.print(plain(f"milepost runs approve {state.run} {id}", "magenta"))
+
+
+def follow(run: Run, home: Home = None, json: Json = False) -> None:
+    """Show a run's events as they come, until it ends; ctrl-C leaves it running."""
+    from infra.cli.client import connected, find_run
+    from infra.cli.show import print_json_line
+    from infra.cli.view import event_line
+    from schemas.envelope import encode
+
+    use_json(json)
+
+    async def work(client: Client, world: World) -> None:
+        id, out, start = await find_run(world, run), console(), None
+        await client.state(id)  # a run that is not there would be waited for
+        async for update in client.follow(id):
+            start = start or update.stored.fact.time
+            if as_json():
+                print_json_line(_loads(encode(update.stored.fact)))
+            else:
+                out.print(event_line(update.stored, start), no_wrap=True, overflow="ellipsis", crop=out.is_terminal)
+
+    connected(work, home)
+
+
+def cancel(
+    run: Run, reason: Annotated[str, typer.Option(help="Why; it stands in the log.")] = "", home: Home = None, json: Json = False
+) -> None:
+    """Ask a run to stop; a write that is under way is awaited."""
+    from infra.cli.client import connected, find_run
+
+    use_json(json)
+
+    async def work(client: Client, world: World) -> RunId:
+        id = await find_run(world, run)
+        await client.cancel(id, reason=reason)
+        return id
+
+    _done({"run": connected(work, home), "asked": "cancel"}, "asked it to stop")
+
+
+def approve(run: Run, id: Approval = None, home: Home = None, json: Json = False) -> None:
+    """Approve the planned write that a run waits for."""
+    use_json(json)
+    _answer(run, id, home, None)
+
+
+def refuse(
+    run: Run, id: Approval = None, reason: Annotated[str, typer.Option(help="Why; the agent reads it.")] = "",
+    home: Home = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Refuse the planned write that a run waits for."""
+    use_json(json)
+    _answer(run, id, home, reason)
+
+
+def _answer(run: str, id: str | None, home: Path | None, refusal: str | None) -> None:
+    from infra.cli.client import connected, find_run
+    from runtime.timeline import call_line
+
+    async def work(client: Client, world: World) -> tuple[RunId, CommandId, RequestApproval]:
+        found = await find_run(world, run)
+        approval, asked = _chosen(await client.state(found), id)
+        if refusal is None:
+            await client.approve(found, approval)
+        else:
+            await client.refuse(found, approval, reason=refusal)
+        return found, approval, asked
+
+    found, approval, asked = connected(work, home)
+    word = "approved" if refusal is None else "refused"
+    said = {"run": found, "approval": approval, word: asked.call.name, "arguments": asked.call.arguments}
+    _done(said, f"{word} {call_line(asked.call)}")
+
+
+def _chosen(state: RunState, id: str | None) -> tuple[CommandId, RequestApproval]:
+    """The approval that is meant: by its id or the beginning of it, or the only one."""
+    waiting = state.approvals()
+    found = [each for each in waiting if each.startswith(id or "")]
+    if len(found) == 1:
+        return found[0], waiting[found[0]]
+    if not waiting:
+        raise MilepostError(
+            f"Run {state.run} waits for no approval.", why=f"it is {state.outcome}", hint=f"milepost runs show {state.run}"
+        )
+    names = "; ".join(f"{each} {waiting[each].call.name}" for each in waiting)
+    what = f"No approval of run {state.run} begins with {id}." if not found else f"Run {state.run} waits for {len(found)} approvals."
+    raise MilepostError(what, why=names, hint=f"milepost runs approve {state.run} ID")
+
+
+def export(
+    run: Run, file: Annotated[Path, typer.Argument(help="The file to write.", show_default=False)],
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that exists.")] = False,
+    home: Home = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Write a run to a file that `milepost replay` reads anywhere: a header line, then every event as it is stored."""
+    from datetime import UTC, datetime
+
+    from infra.cli.client import connected, events_of
+    from infra.files import save_export
+
+    use_json(json)
+    id, facts = connected(lambda _, world: events_of(world, run), home)
+    save_export(file, id, [raw for _, raw in facts], datetime.now(UTC), replace=force)
+    _done({"run": id, "file": str(file), "events": len(facts)}, f"{len(facts)} events in {file} · milepost replay {file}")
+
+
+def replay(
+    run: Annotated[str, typer.Argument(metavar="RUN|FILE", help="A run, or a file of `runs export`.", show_default=False)],
+    home: Home = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Compute every decision of a run again from its log alone, and compare.
+
+    A file needs no stack and no settings. Exit code: 0 every decision is the same, 4 one is not.
+    """
+    use_json(json)
+    result = _replay_file(Path(run)) if _names_file(run) else _replay_run(run, home)
+    if as_json():
+        print_json(_replayed(result))
+    else:
+        _print_replayed(result)
+    if not result.same:
+        raise typer.Exit(DIVERGED)
+
+
+def _names_file(name: str) -> bool:
+    return Path(name).is_file() or "/" in name or "." in name
+
+
+def _replay_file(path: Path) -> Replayed:
+    from infra.files import load_export
+    from runtime.replay import replay as again
+
+    exported = load_export(path)
+    return again(exported.run, exported.facts)
+
+
+def _replay_run(name: str, home: Path | None) -> Replayed:
+    from infra.cli.client import connected, events_of
+    from runtime.replay import replay as again
+
+    run, facts = connected(lambda _, world: events_of(world, name), home)
+    return again(run, (stored for stored, _ in facts))
+
+
+def _replayed(result: Replayed) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {**asdict(result), "same": result.same}
+
+
+def _print_replayed(result: Replayed) -> None:
+    out = console()
+    counts = f"{result.events} events, {result.decisions} decisions, {result.answered} of them answered in the log"
+    out.print(plain("run ", "dim") + plain(result.run) + plain("  ") + outcome(result.outcome))
+    if result.divergence is None:
+        out.print(plain("every decision is the same", "green") + plain(f": {counts}"))
+        return
+    wrong = result.divergence
+    out.print(plain("a decision differs", "bold red") + plain(f" at event {wrong.event} ({wrong.type}, slot {wrong.slot})"))
+    out.print(plain("  why: ", "yellow") + plain(wrong.why))
+    out.print(plain(f"  in {counts}", "dim"))
+
+
+def _done(said: dict[str, object], text: str) -> None:
+    if as_json():
+        print_json(said)
+    else:
+        console().print(plain(text))

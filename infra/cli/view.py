@@ -1,0 +1,272 @@
+"""A run as a person sees it: text as it comes, calls and results in a line each, cards to approve."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from typing import Protocol
+
+from rich.console import Group
+from rich.panel import Panel
+from rich.status import Status
+from rich.table import Table
+from rich.text import Text
+
+from infra.cli.client import short_id
+from infra.cli.result import result_of, step_of
+from infra.cli.show import clean, console, local, outcome, plain, print_json, print_json_line, show_error
+from runtime.client import Delta, Update
+from runtime.log import Stored
+from runtime.state import Plan, RunState
+from runtime.timeline import call_line, short
+from schemas.commands import RequestApproval
+from schemas.errors import MilepostError
+from schemas.events import (
+    ApprovalGranted,
+    ApprovalRefused,
+    CancelRequested,
+    Event,
+    Generated,
+    KnowledgeRetrieved,
+    StepFailed,
+    ToolFailed,
+    ToolInDoubt,
+    ToolReturned,
+    TurnQueued,
+    TurnRefused,
+)
+from schemas.messages import Generation
+from schemas.tools import Preview
+
+LINE = 400
+
+
+class View(Protocol):
+    """Where a run is shown."""
+
+    def fact(self, update: Update) -> None:
+        """Something has happened."""
+        ...
+
+    def delta(self, delta: Delta) -> None:
+        """Text is on its way."""
+        ...
+
+    def card(self, request: RequestApproval, plan: Plan | None) -> None:
+        """A person is asked to approve a planned write."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something about the showing itself."""
+        ...
+
+    def end(self, state: RunState, facts: list[Stored]) -> None:
+        """The run has ended, or is left as it is."""
+        ...
+
+
+class JsonView:
+    """Nothing until the end, then the result; with events, each of them on a line before."""
+
+    def __init__(self, *, events: bool) -> None:
+        self._events = events
+
+    def fact(self, update: Update) -> None:
+        if self._events:
+            print_json_line({"event": {"id": update.stored.fact.id, **step_of(update.stored, update.state.requested_at)}})
+
+    def delta(self, delta: Delta) -> None: ...
+
+    def card(self, request: RequestApproval, plan: Plan | None) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def end(self, state: RunState, facts: list[Stored]) -> None:
+        result = result_of(state, facts)
+        if self._events:
+            print_json_line({"result": result})
+        else:
+            print_json(result)
+
+
+class TerminalView:
+    """Text on standard output."""
+
+    def __init__(self, *, events: bool) -> None:
+        self._out = console()
+        self._events = events
+        self._voice = _Voice()
+        self._status: Status | None = None
+        self._start: datetime | None = None
+
+    def fact(self, update: Update) -> None:
+        self._still()
+        event = update.stored.fact.body
+        self._start = self._start or update.stored.fact.time
+        if isinstance(event, Generated):
+            self._voice.finish(update.stored.fact.slot, event.generation)
+        self._voice.pause()
+        if self._events:
+            self._line(event_line(update.stored, self._start))
+        else:
+            for line in _lines(event):
+                self._line(line)
+        if update.state.outcome == "open":
+            self._busy(update.state)
+
+    def delta(self, delta: Delta) -> None:
+        self._still()
+        self._voice.hear(delta)
+
+    def card(self, request: RequestApproval, plan: Plan | None) -> None:
+        self._still()
+        self._voice.pause()
+        self._out.print(approval_card(request, plan.planned.preview if plan else None))
+
+    def note(self, text: str) -> None:
+        self._still()
+        self._voice.pause()
+        self._line(plain(text, "dim"))
+
+    def end(self, state: RunState, facts: list[Stored]) -> None:
+        self._still()
+        self._voice.pause()
+        if state.outcome in ("failed", "cancelled"):
+            _say_why(state)
+        if state.outcome == "waiting":
+            self._line(plain(f"The run waits for an answer: milepost runs approve {short_id(state.run)}", "magenta"))
+            self._line(plain(f"                   or: milepost runs refuse {short_id(state.run)} --reason WHY", "magenta"))
+        took = f" · {(state.ended_at - state.requested_at).total_seconds():.1f} s" if state.ended_at and state.requested_at else ""
+        steps = f"{state.steps} step{'' if state.steps == 1 else 's'}"
+        footer = plain(f"run {short_id(state.run)} ", "dim") + outcome(state.outcome)
+        self._line(footer + plain(f" · {steps}{took} · milepost runs show {short_id(state.run)}", "dim"))
+
+    def _line(self, text: Text) -> None:
+        self._out.print(text, no_wrap=True, overflow="ellipsis", crop=self._out.is_terminal)
+
+    def _busy(self, state: RunState) -> None:
+        if self._out.is_terminal and self._voice.at_line_start:
+            who = ", ".join(sorted({each.role for each in state.outstanding.values()} - {"timer", "person"}))
+            self._status = self._out.status(plain(who or "waiting", "dim"), spinner="dots")
+            self._status.start()
+
+    def _still(self) -> None:
+        if self._status:
+            self._status.stop()
+            self._status = None
+
+
+class _Voice:
+    """The text that is being said: pieces in order, a new attempt from its beginning, the fact's text at last."""
+
+    def __init__(self) -> None:
+        self._speaking: tuple[str, int] | None = None
+        self._said = ""
+        self._finished: set[str] = set()
+        self.at_line_start = True
+
+    def hear(self, delta: Delta) -> None:
+        """Say a piece; one that is late, or comes after a gap, is left to the fact."""
+        if delta.command in self._finished:
+            return
+        if self._speaking != (delta.command, delta.attempt):
+            self.pause()
+            self._speaking, self._said = (delta.command, delta.attempt), ""
+        if delta.offset <= len(self._said):
+            self._say(delta.text[len(self._said) - delta.offset :])
+
+    def finish(self, command: str, generation: Generation) -> None:
+        """Say what has not been said yet of a text that is complete."""
+        self._finished.add(command)
+        if self._speaking is None or self._speaking[0] != command:
+            self._said = ""
+        if generation.text.startswith(self._said):
+            self._say(generation.text[len(self._said) :])
+        elif generation.text.strip() != self._said.strip():
+            self.pause()
+            self._say(generation.text)
+        self.pause()
+        self._speaking, self._said = None, ""
+
+    def pause(self) -> None:
+        """Go to the beginning of a line."""
+        if not self.at_line_start:
+            self._write("\n")
+
+    def _say(self, text: str) -> None:
+        self._said += text
+        self._write(clean(text))
+
+    def _write(self, text: str) -> None:
+        if text:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            self.at_line_start = text.endswith("\n")
+
+
+def approval_card(request: RequestApproval, preview: Preview | None) -> Panel:
+    """What a person approves: what would happen, old and new values, price, and the exact call."""
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(style="dim", no_wrap=True)
+    rows.add_column(overflow="fold")
+    for label, value in preview.rows if preview else ():
+        rows.add_row(plain(label), _change(value))
+    if preview and preview.price and "price" not in dict(preview.rows):
+        rows.add_row(plain("price"), plain(f"{preview.price} {preview.currency or ''}".rstrip(), "bold"))
+    rows.add_row(plain("call"), plain(call_line(request.call), "dim"))
+    rows.add_row(plain("answer by"), plain(local(request.expires), "dim"))
+    summary = plain(preview.summary if preview else request.call.name, "bold")
+    return Panel.fit(Group(summary, rows), title=plain(f"approve {request.call.name}?"), title_align="left", border_style="yellow")
+
+
+def _change(value: str) -> Text:
+    old, arrow, new = value.partition(" -> ")
+    return plain(old, "dim") + plain(arrow, "dim") + plain(new, "bold green") if arrow else plain(value)
+
+
+def event_line(stored: Stored, start: datetime) -> Text:
+    """One event of a timeline: ms since the run began, who, what, and what matters of it."""
+    step = step_of(stored, start)
+    head = plain(f"{step['ms']:>9} ms  ", "dim") + plain(f"{step['who']:<10}", "cyan") + plain(f"{step['type']:<18} ")
+    return head + plain(str(step["summary"]))
+
+
+def _lines(event: Event) -> list[Text]:
+    """What a person sees of an event while the run goes on."""
+    match event:
+        case Generated():
+            return [plain("→ ", "cyan") + plain(short(call_line(call), LINE)) for call in event.generation.calls]
+        case ToolReturned():
+            again = "done before: " if event.repeated else ""
+            return [plain("✓ ", "green") + plain(f"{event.command.call.name}: {again}{short(event.result.text, LINE)}", "dim")]
+        case ToolFailed() | ToolInDoubt():
+            why = short(f"{event.failure.what} {event.failure.why}", LINE)
+            return [plain("✗ ", "red") + plain(f"{event.command.call.name}: {why}")]
+        case KnowledgeRetrieved() if event.passages:
+            found = ", ".join(" › ".join(filter(None, (each.title, each.heading))) for each in event.passages)
+            return [plain(f"≡ {short(found, LINE)}", "dim")]
+        case TurnQueued():
+            return [plain(f"… waits for run {short_id(event.behind)} of the same conversation", "dim")]
+        case TurnRefused():
+            return [plain(f"✗ run {short_id(event.by)} of the same conversation is open", "red")]
+        case ApprovalGranted():
+            return [plain(f"✓ approved by {event.by}", "green")]
+        case ApprovalRefused():
+            return [plain(f"✗ refused by {event.by} {event.reason}".rstrip(), "yellow")]
+        case CancelRequested():
+            return [plain(f"✗ {event.by} asks the run to stop {event.reason}".rstrip(), "yellow")]
+        case StepFailed():
+            return [plain("✗ ", "red") + plain(f"{event.command.kind}: {event.failure.what} {event.failure.why}")]
+    return []
+
+
+def _say_why(state: RunState) -> None:
+    failure = state.failure
+    if state.outcome == "failed" and failure:
+        hint = failure.hint or f"milepost runs show {short_id(state.run)}"
+        show_error(MilepostError(failure.what, why=failure.why, hint=hint))
+
+
+def view(*, json: bool, events: bool = False) -> View:
+    """The view for this command line."""
+    return JsonView(events=events) if json else TerminalView(events=events)

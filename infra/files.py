@@ -33,8 +33,9 @@ _HEADER_BYTES = 4096
 class BadExport(ProtocolError):
     """A file is no whole export of a run. line: where, from 1; 0 when it is not about one line."""
 
-    def __init__(self, path: Path, why: str, *, line: int = 0, hint: str = "export it again: milepost runs export RUN FILE") -> None:
+    def __init__(self, path: Path, why: str, *, line: int = 0, hint: str = "") -> None:
         place = f"line {line}: " if line else ""
+        hint = hint or "export it again: milepost runs export RUN FILE"
         super().__init__(f"{path} is no export of a run that can be read.", why=place + why, hint=hint)
         self.line = line
 

@@ -138,7 +138,8 @@ def tokens_of(address: str) -> list[str]:
 
 
 def _messages() -> Iterator[tuple[str, Json]]:
-    for body in (*EVENTS, *COMMANDS):
+    bodies: tuple[type[Event] | type[Command], ...] = (*EVENTS, *COMMANDS)
+    for body in bodies:
         yield body.__name__, {
             "name": type_of(body), "title": body.__name__, "summary": _doc(body), "contentType": "application/cloudevents+json",
             "payload": {"allOf": [{"$ref": "#/components/schemas/Header"}, _envelope(body)]},
@@ -178,7 +179,10 @@ def _operations() -> Iterator[tuple[str, Json]]:
 
 def _operation(action: str, channel: str, messages: Iterable[str], summary: str) -> Object:
     return {
-        "action": action, "channel": _channel_ref(channel), "summary": summary, "messages": _message_refs(channel, messages)
+        "action": action,
+        "channel": _channel_ref(channel),
+        "summary": summary,
+        "messages": _message_refs(channel, messages),
     }
 
 
@@ -192,9 +196,9 @@ def _message_refs(channel: str, messages: Iterable[str]) -> list[Json]:
 
 @cache
 def _schemas() -> Object:
-    bodies = [(body, "serialization") for body in (*EVENTS, *COMMANDS, ToolCard)]
+    bodies: list[type[BaseModel]] = [*EVENTS, *COMMANDS, ToolCard]
     _, definitions = models_json_schema(
-        [(Header, "validation"), *bodies], ref_template="#/components/schemas/{model}"  # type: ignore[list-item]
+        [(Header, "validation"), *((body, "serialization") for body in bodies)], ref_template="#/components/schemas/{model}"
     )
     return {name: _tagged(schema) for name, schema in definitions["$defs"].items()}
 
@@ -232,7 +236,7 @@ def _answered(event: type[Event]) -> tuple[type[Command], ...]:
     if not issubclass(event, Answered):
         return ()
     annotation = event.model_fields["command"].annotation
-    return get_args(annotation) or (annotation,)  # type: ignore[return-value]  # a union of commands, or one
+    return get_args(annotation) or (annotation,)
 
 
 def _answers_sent(event: type[Event]) -> bool:
@@ -284,7 +288,8 @@ def _command_rows() -> Iterator[tuple[str, ...]]:
 
 def _event_rows() -> Iterator[tuple[str, ...]]:
     for event in EVENTS:
-        yield f"`{event.__name__}`", ", ".join(stated_by(event)), f"`{event.slot}`" if event.slot else "", event.origin, _doc(event)
+        slot = f"`{event.slot}`" if event.slot else ""
+        yield f"`{event.__name__}`", ", ".join(stated_by(event)), slot, event.origin, _doc(event)
 
 
 def _fields() -> Iterator[str]:

@@ -127,7 +127,8 @@ def new_fact(
 ) -> Fact:  # fmt: skip
     """A fact in its slot; its id is derived from where it stands."""
     header = Header(
-        id=event_id(run, slot), source=source, type=type_of(event), subject=slot, time=time, tenant=tenant, run=run,
+        id=event_id(run, tenant, role_of(source), slot), source=source, type=type_of(event), subject=slot, time=time,
+        tenant=tenant, run=run,
         causes=" ".join(causes), origin=event.origin, decider=decider, traceparent=traceparent,
     )  # fmt: skip
     return Envelope(header, event)
@@ -186,8 +187,8 @@ def decode_fact(raw: bytes) -> Fact:
     envelope = decode(raw)
     if not isinstance(envelope.body, Event):
         raise ProtocolError(f"{envelope.header.type} is no event.")
-    if envelope.id != event_id(envelope.run, envelope.slot):
-        raise ProtocolError("The event's id is not the id of its run and slot.")
+    if envelope.id != event_id(envelope.run, envelope.tenant, envelope.role, envelope.slot):
+        raise ProtocolError("The event's id is not the id of its place.")
     if envelope.body.slot not in ("", envelope.slot):
         raise ProtocolError(f"{type(envelope.body).__name__} may not stand in the slot {envelope.slot!r}.")
     if envelope.role not in speakers(envelope.body):

@@ -67,9 +67,9 @@ def partition_of(run: RunId) -> int:
     return int(run[7:11], 16) % PARTITIONS
 
 
-def event_id(run: RunId, slot: str) -> EventId:
-    """The id of the one event that can ever stand in a slot of a run."""
-    return EventId(digest("event", run, slot))
+def event_id(run: RunId, tenant: str, role: str, slot: str) -> EventId:
+    """The id of the one event that can ever stand in this place: all that its subject says."""
+    return EventId(digest("event", run, tenant, role, slot))
 
 
 def command_id(run: RunId, cause: EventId, command: object) -> CommandId:

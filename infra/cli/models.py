@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from infra.settings import Settings
 
 EMBEDDER = "multilingual-e5-small"
+_COLOURS = {"verified": "green", "not verified": "yellow"}
 
 models = typer.Typer(no_args_is_help=True, help="List models and fetch them.")
 
@@ -38,8 +39,8 @@ def list_(home: Home = None, json: Json = False) -> None:
         return
     rows = [
         (
-            plain(str(each["name"]), "bold" if each["in_use"] else ""), str(each["kind"]), f"{int(str(each['size'])) / 1e6:.0f} MB",
-            str(each["licence"]), " ".join(str(each["languages"]).split()), _state(str(each["state"])), str(each["path"]),
+            plain(each["name"], "bold" if each["in_use"] else ""), each["kind"], f"{each['size'] / 1e6:.0f} MB",
+            each["licence"], each["languages"], plain(each["state"], _COLOURS.get(each["state"], "dim")), each["path"],
         )
         for each in found
     ]  # fmt: skip
@@ -48,7 +49,22 @@ def list_(home: Home = None, json: Json = False) -> None:
         console().print("[dim]bold: in use here · milepost models pull NAME fetches one[/dim]")
 
 
-def _row(card: ModelCard, settings: Settings) -> dict[str, object]:
+class Row(TypedDict):
+    """A model as it is listed. size: bytes; path: empty when its file is not here."""
+
+    name: str
+    title: str
+    kind: str
+    size: int
+    licence: str
+    languages: str
+    state: str
+    path: str
+    sha256: str
+    in_use: bool
+
+
+def _row(card: ModelCard, settings: Settings) -> Row:
     from infra.models.fetch import on_disk
 
     there = on_disk(card.name, settings.model.home)
@@ -63,12 +79,10 @@ def _row(card: ModelCard, settings: Settings) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _state(word: str) -> object:
-    return plain(word, {"verified": "green", "not verified": "yellow"}.get(word, "dim"))
-
-
 def pull(
-    name: Annotated[str, typer.Argument(help="A model of `models ls`.", show_default=False)], home: Home = None, json: Json = False
+    name: Annotated[str, typer.Argument(help="A model of `models ls`.", show_default=False)],
+    home: Home = None,
+    json: Json = False,
 ) -> None:
     """Fetch a model, check it against its pinned SHA-256 and build its graph; goes on where it stopped."""
     import asyncio
@@ -80,7 +94,8 @@ def pull(
     folder = asyncio.run(_fetch(settings, (name,)))[0]
     there = on_disk(name, settings.model.home)
     if as_json():
-        print_json({"name": name, "path": str(there.path), "size": there.size, "verified": there.verified, "built": str(folder)})
+        about = {"name": name, "path": str(there.path), "size": there.size, "verified": there.verified}
+        print_json({**about, "built": str(folder)})
     else:
         console().print(plain(f"{name} is ready in {folder}"), soft_wrap=True)
 

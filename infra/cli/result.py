@@ -59,7 +59,9 @@ def _call(stored: Stored) -> dict[str, object] | None:
 
 
 def _approvals(state: RunState, facts: Sequence[Stored]) -> list[dict[str, object]]:
-    plans = {stored.fact.id: stored.fact.body for stored in facts if isinstance(stored.fact.body, CallPlanned)}
+    plans: dict[str, CallPlanned] = {
+        stored.fact.id: stored.fact.body for stored in facts if isinstance(stored.fact.body, CallPlanned)
+    }
     asked = {id: (request, "waiting", "") for id, request in state.approvals().items()}
     for stored in facts:
         body = stored.fact.body

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +30,7 @@ runs = typer.Typer(no_args_is_help=True, help="List, show, follow, answer, cance
 Approval = Annotated[str | None, typer.Argument(help="The approval's id, if several wait.", show_default=False)]
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """What `runs ls --status` may ask for."""
 
     open = "open"
@@ -112,7 +112,8 @@ def _print_run(state: RunState, facts: list[Stored]) -> None:
     out, request = console(), state.request
     out.print(plain("run          ", "dim") + plain(state.run) + plain("  ") + outcome(state.outcome))
     if request:
-        out.print(plain("asked        ", "dim") + plain(f"{local(facts[0].fact.time)} by {request.user}, agent {request.agent.name}"))
+        asked = f"{local(facts[0].fact.time)} by {request.user}, agent {request.agent.name}"
+        out.print(plain("asked        ", "dim") + plain(asked))
         out.print(plain("conversation ", "dim") + plain(request.conversation))
         out.print(plain("task         ", "dim") + plain(request.task))
     if state.answer:
@@ -150,8 +151,9 @@ def follow(run: Run, home: Home = None, json: Json = False) -> None:
 
 
 def cancel(
-    run: Run, reason: Annotated[str, typer.Option(help="Why; it stands in the log.")] = "", home: Home = None, json: Json = False
-) -> None:
+    run: Run, reason: Annotated[str, typer.Option(help="Why; it stands in the log.")] = "",
+    home: Home = None, json: Json = False,
+) -> None:  # fmt: skip
     """Ask a run to stop; a write that is under way is awaited."""
     from infra.cli.client import connected, find_run
 
@@ -195,7 +197,7 @@ def _answer(run: str, id: str | None, home: Path | None, refusal: str | None) ->
 
     found, approval, asked = connected(work, home)
     word = "approved" if refusal is None else "refused"
-    said = {"run": found, "approval": approval, word: asked.call.name, "arguments": asked.call.arguments}
+    said: dict[str, object] = {"run": found, "approval": approval, word: asked.call.name, "arguments": asked.call.arguments}
     _done(said, f"{word} {call_line(asked.call)}")
 
 
@@ -210,7 +212,7 @@ def _chosen(state: RunState, id: str | None) -> tuple[CommandId, RequestApproval
             f"Run {state.run} waits for no approval.", why=f"it is {state.outcome}", hint=f"milepost runs show {state.run}"
         )
     names = "; ".join(f"{each} {waiting[each].call.name}" for each in waiting)
-    what = f"No approval of run {state.run} begins with {id}." if not found else f"Run {state.run} waits for {len(found)} approvals."
+    what = f"Run {state.run} waits for {len(found)} approvals." if found else f"No approval of {state.run} begins with {id}."
     raise MilepostError(what, why=names, hint=f"milepost runs approve {state.run} ID")
 
 

@@ -21,7 +21,7 @@ WIDE = 4096
 # document may not move the cursor, and an approval card may not read otherwise than it is.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _STATE = {"json": False}
-_COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow", "waiting": "magenta", "open": "cyan", "queued": "cyan"}
+_COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow", "waiting": "magenta", "open": "cyan"}
 
 
 def use_json(on: bool) -> None:

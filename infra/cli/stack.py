@@ -128,7 +128,7 @@ def service(name: str, copy: int = 1, home: Home = None, nats: NatsUrl = None, p
     import os
 
     from infra.local_stack import attached
-    from infra.settings import Origin, Loaded
+    from infra.settings import Loaded, Origin
     from infra.wiring import run_service
 
     loaded = settings_from(home, nats, postgres)

@@ -140,7 +140,8 @@ async def _card(world: World, name: str) -> ToolCard:
 
 def _print_card(card: ToolCard) -> None:
     out = console()
-    out.print(plain(card.name, "bold") + plain("  ") + _effect(card) + plain(f"  host {card.lane}, version {card.version}", "dim"))
+    about = plain(f"  host {card.lane}, version {card.version}", "dim")
+    out.print(plain(card.name, "bold") + plain("  ") + _effect(card) + about)
     out.print(plain(card.description))
     out.print()
     required = card.parameters.get("required")

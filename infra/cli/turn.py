@@ -121,4 +121,5 @@ class Turn:
 
 def _only_waits(state: RunState) -> bool:
     """Nothing goes on before a person answers."""
-    return bool(state.approvals()) and all(isinstance(each, RequestApproval | StartTimer) for each in state.outstanding.values())
+    patient = all(isinstance(each, RequestApproval | StartTimer) for each in state.outstanding.values())
+    return patient and bool(state.approvals())

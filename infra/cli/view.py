@@ -125,7 +125,8 @@ class TerminalView:
 
     def note(self, text: str) -> None:
         self._still()
-        self._voice.pause()
+        if self._out.is_terminal:
+            sys.stdout.write("\n")  # away from the ^C that the terminal has written
         self._line(plain(text, "dim"))
 
     def end(self, state: RunState, facts: list[Stored]) -> None:
@@ -136,7 +137,9 @@ class TerminalView:
         if state.outcome == "waiting":
             self._line(plain(f"The run waits for an answer: milepost runs approve {short_id(state.run)}", "magenta"))
             self._line(plain(f"                   or: milepost runs refuse {short_id(state.run)} --reason WHY", "magenta"))
-        took = f" · {(state.ended_at - state.requested_at).total_seconds():.1f} s" if state.ended_at and state.requested_at else ""
+        took = ""
+        if state.ended_at and state.requested_at:
+            took = f" · {(state.ended_at - state.requested_at).total_seconds():.1f} s"
         steps = f"{state.steps} step{'' if state.steps == 1 else 's'}"
         footer = plain(f"run {short_id(state.run)} ", "dim") + outcome(state.outcome)
         self._line(footer + plain(f" · {steps}{took} · milepost runs show {short_id(state.run)}", "dim"))
@@ -216,7 +219,8 @@ def approval_card(request: RequestApproval, preview: Preview | None) -> Panel:
     rows.add_row(plain("call"), plain(call_line(request.call), "dim"))
     rows.add_row(plain("answer by"), plain(local(request.expires), "dim"))
     summary = plain(preview.summary if preview else request.call.name, "bold")
-    return Panel.fit(Group(summary, rows), title=plain(f"approve {request.call.name}?"), title_align="left", border_style="yellow")
+    title = plain(f"approve {request.call.name}?")
+    return Panel.fit(Group(summary, rows), title=title, title_align="left", border_style="yellow")
 
 
 def _change(value: str) -> Text:

@@ -23,7 +23,7 @@ from schemas.ids import CommandId, RunId
 from schemas.tools import Preview
 
 DOCUMENTS = Path(__file__).parent / "documents"
-AGENT = AgentSpec(name="ops", instructions="You work for the operations team of a web platform on Alibaba Cloud.")
+AGENT = AgentSpec(name="ops")
 INSTANCE_EN = "i-bp1f8k2m9x4q7web01"
 INSTANCE_ZH = "i-bp1c3n6v8z2w5api01"
 

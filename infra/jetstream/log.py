@@ -85,14 +85,18 @@ class JetStreamLog:
         body = {"batch": READ_BATCH, "seq": after + 1, "next_by_subj": subjects.run_subjects(run)}
         inbox = client.new_inbox()
         batch: list[Msg] = []
+        replies: asyncio.Queue[Msg] = asyncio.Queue()  # next_msg() makes a task a message, and may swallow a cancel
+
+        async def on_reply(msg: Msg) -> None:
+            replies.put_nowait(msg)
+
+        subscription = None
         try:
-            subscription = await client.subscribe(inbox)
-        except (nats.errors.Error, OSError) as error:
-            raise unreachable(error) from error
-        try:
+            subscription = await client.subscribe(inbox, cb=on_reply)
             await client.publish(subject, json.dumps(body).encode(), reply=inbox)
             while True:
-                msg = await subscription.next_msg(timeout=ACK_S)
+                async with asyncio.timeout(ACK_S):
+                    msg = await replies.get()
                 status = (msg.headers or {}).get("Status")
                 if status == "204":
                     return batch, int((msg.headers or {}).get("Nats-Num-Pending", 0)) > 0
@@ -104,8 +108,9 @@ class JetStreamLog:
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise unreachable(error) from error
         finally:
-            with suppress(nats.errors.Error, OSError):
-                await subscription.unsubscribe()
+            if subscription is not None:
+                with suppress(nats.errors.Error, OSError):
+                    await subscription.unsubscribe()
 
     async def holds(self, run: RunId, tenant: str, role: str, slot: str) -> bool:
         stream = subjects.run_stream(segment_of_run(run))

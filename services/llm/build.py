@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.llm.chat import FORMATS
 from services.llm.decoder import ModelBroken
-from services.llm.graph import write_graph
 from services.llm.tokenizer import Vocabulary, tokenizer_from
 from services.llm.weights import Shape, UnsupportedModel, Weights
 
@@ -35,15 +34,17 @@ class Manifest(BaseModel):
 
 def build_text_model(source: Path, folder: Path, *, name: str, sha256: str) -> None:
     """Build the graph of a GGUF file into an empty folder. Raises UnsupportedModel."""
+    from services.llm.graph import write_graph  # onnx is for building only; serving does without
+
     weights = Weights(source)
     context = min(weights.shape.context, LONGEST)
     tokenizer = tokenizer_from(weights)
     chat = FORMATS["chatml"]
-    end = Vocabulary(tokenizer).special(chat.end)
+    vocabulary = Vocabulary(tokenizer)
+    end = vocabulary.special(chat.end)
     if end is None:
         raise UnsupportedModel(source, f"its vocabulary has no {chat.end}, so it does not speak {chat.name}")
-    last = weights.field("tokenizer.ggml.bos_token_id")
-    ends = {end, *([last] if isinstance(last, int) else [])}
+    ends = {token for token in (end, vocabulary.special("<|endoftext|>")) if token is not None}
     write_graph(weights, folder, precision="int8", context=context)
     tokenizer.save(str(folder / TOKENIZER), pretty=False)
     manifest = Manifest(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import MilepostError
-from services.llm.graph import GRAPH_FILE, cache_names
+from services.llm.interface import GRAPH_FILE, cache_names
 from services.llm.weights import Shape
 
 if TYPE_CHECKING:

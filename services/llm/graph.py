@@ -19,12 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from services.llm.interface import DATA_FILE, GRAPH_FILE, cache_names
 from services.llm.weights import Array, Shape, Weights
 
 Precision: TypeAlias = Literal["fp32", "int8"]
 
-GRAPH_FILE = "model.onnx"
-DATA_FILE = "model.onnx.data"
 PAGE = 4096
 CONTRIB = "com.microsoft"
 OPSET = 21
@@ -207,11 +206,6 @@ class _Decoder:
         )
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="milepost")
-
-
-def cache_names(side: Literal["past", "present"], layer: int) -> tuple[str, str]:
-    """The names of a layer's keys and values on the way in (past) or out (present)."""
-    return f"{side}.{layer}.key", f"{side}.{layer}.value"
 
 
 def quantise_rows(matrix: Array) -> tuple[NDArray[np.int8], Array]:

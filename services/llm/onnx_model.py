@@ -39,7 +39,7 @@ class OnnxModel:
         self._vocabulary = vocabulary
         self._capacity = decoder.capacity
         self._alphabet = Alphabet(vocabulary, manifest.ends)
-        self._grammars = Grammars(vocabulary, manifest.ends[-1])
+        self._grammars = Grammars(vocabulary, vocabulary.special(self._chat.end) or manifest.ends[0])
         self._engine = Engine(decoder, max_waiting=max_waiting)
 
     @classmethod

@@ -206,7 +206,7 @@ UNREADABLE = {
     "missing field": changed(data={}),
     "no time zone": changed(time="2026-11-21T12:00:00"),
     "end of time": changed(time="9999-12-31T23:59:59Z"),
-    "another's id": changed(id=event_id(named("other"), CANCEL_SLOT)),
+    "another's id": changed(id=event_id(named("other"), TENANT, "client", CANCEL_SLOT)),
     "another run than the subject's": encode(fact_of(CancelRequested(by="eve"), named("other"), CANCEL_SLOT)),
     "another tenant than the subject's": encode(
         fact_of(CancelRequested(by="eve"), named("poison"), CANCEL_SLOT, tenant="other")

@@ -92,9 +92,10 @@ def test_a_type_of_a_newer_writer_is_told_apart_from_rubbish() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"specversion": "0.3"}, {"specversion": ...}, {"id": ...}, {"id": "x"}, {"id": "A" * 32}, {"source": ""},
-        {"source": "milepost"}, {"source": "/milepost/tools/t"}, {"source": "/other/client/t"}, {"type": ""}, {"subject": "a.b"},
-        {"subject": "other"}, {"time": "yesterday"}, {"time": "2026-11-21T12:00:00"}, {"time": "9999-12-31T23:59:59Z"},
+        {"specversion": "0.3"}, {"id": ...}, {"id": "x"}, {"id": "A" * 32}, {"source": ""},
+        {"source": "milepost"}, {"source": "/milepost/tools/t"}, {"source": "/other/client/t"}, {"type": ""},
+        {"subject": "a.b"}, {"subject": "other"}, {"time": "yesterday"}, {"time": "2026-11-21T12:00:00"}, 
+        {"time": "9999-12-31T23:59:59Z"},
         {"time": ...}, {"datacontenttype": "text/xml"}, {"tenant": "*"}, {"tenant": ""}, {"run": "x"}, {"run": 7},
         {"data": ...}, {"data": None}, {"data": []}, {"data": {}}, {"data": "x"},
     ],

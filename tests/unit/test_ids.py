@@ -64,10 +64,15 @@ def test_runs_spread_over_all_partitions() -> None:
     assert max(counts.values()) < 200
 
 
-def test_an_event_id_is_its_run_and_slot() -> None:
-    ids = {event_id(RUN, "request"), event_id(RUN, "end"), event_id(RunId(RUN[:-1] + "0"), "request")}
-    assert len(ids) == 3
-    assert event_id(RUN, "end") == event_id(RUN, "end")
+def test_an_event_id_is_its_place() -> None:
+    place = (RUN, "acme", "client", "cancel")
+    others = {
+        event_id(RunId(RUN[:-1] + "0"), "acme", "client", "cancel"),
+        event_id(RUN, "other", "client", "cancel"),
+        event_id(RUN, "acme", "memory", "cancel"),
+        event_id(RUN, "acme", "client", "request"),
+    }
+    assert len(others | {event_id(*place)}) == 5
 
 
 def test_a_command_id_is_its_run_cause_and_content_whatever_the_order_of_its_keys() -> None:
@@ -84,5 +89,5 @@ def test_a_command_id_is_its_run_cause_and_content_whatever_the_order_of_its_key
 
 def test_ids_never_change_because_logs_keep_them() -> None:
     assert RUN == "202611-b00f74cff8f1641e811164565b36bfcb"
-    assert event_id(RUN, "request") == "ae8b7d3a0da8b5d71e7d06ad350cb591"
+    assert event_id(RUN, "acme", "client", "request") == "6af629884962792339e9a8818f23b110"
     assert command_id(RUN, EventId("a" * 32), {"kind": "EndRun", "n": 1.5}) == "9c2f976e3cff0a52f28d1347870a90c4"

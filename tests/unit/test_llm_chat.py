@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from infra.models.build import BUILDERS
 from schemas.canonical import canonical, read_json
 from schemas.errors import ProtocolError
 from schemas.messages import Message, Prompt, Sampling
 from schemas.tools import ToolCall, ToolCard
+from services.llm.build import BUILDER
 from services.llm.calls import argument_names, call_text, read_call
 from services.llm.chat import CHATML, encode, function_line
 from services.llm.grammar import Grammars, SchemaRefused
@@ -254,3 +256,7 @@ def test_a_tokenizer_of_another_kind_is_refused(tmp_path: Path) -> None:
     weights.field = lambda key: "unheard-of" if key == "tokenizer.ggml.pre" else known(key)  # type: ignore[method-assign]
     with pytest.raises(Exception, match="unheard-of"):
         tokenizer_from(weights)
+
+
+def test_a_built_folder_is_looked_for_under_the_builder_that_writes_it() -> None:
+    assert BUILDERS["text"] == BUILDER

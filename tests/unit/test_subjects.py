@@ -35,7 +35,8 @@ def test_what_is_built_is_parsed_back(tenant: str, slot: str, lane: str, role: s
     "subject",
     ["", "mp", "mp.ev", f"mp.ev.202611.0.{RUN}.acme.tools", f"mp.ev.202611.0.{RUN}.acme.tools.slot.more",
      f"xx.ev.202611.{partition_of(RUN)}.{RUN}.acme.tools.slot", f"mp.ev.202612.{partition_of(RUN)}.{RUN}.acme.tools.slot",
-     f"mp.ev.202611.{(partition_of(RUN) + 1) % 16}.{RUN}.acme.tools.slot", f"mp.ev.202611.{partition_of(RUN)}.{RUN}.*.tools.slot",
+     f"mp.ev.202611.{(partition_of(RUN) + 1) % 16}.{RUN}.acme.tools.slot",
+     f"mp.ev.202611.{partition_of(RUN)}.{RUN}.*.tools.slot",
      f"mp.ev.202611.{partition_of(RUN)}.{RUN}.acme.tools.>"],
 )  # fmt: skip
 def test_what_is_no_subject_of_a_fact_is_refused(subject: str) -> None:
@@ -43,8 +44,17 @@ def test_what_is_no_subject_of_a_fact_is_refused(subject: str) -> None:
         subjects.parse_fact(subject)
 
 
-@pytest.mark.parametrize("subject", ["", "mp.cmd", f"mp.cmd.tools.main.acme.{RUN}", f"mp.cmd.tools.main.acme.run.{'c' * 32}",
-                                     f"mp.cmd.tools.main.*.{RUN}.{'c' * 32}", f"mp.ev.tools.main.acme.{RUN}.{'c' * 32}"])  # fmt: skip
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "",
+        "mp.cmd",
+        f"mp.cmd.tools.main.acme.{RUN}",
+        f"mp.cmd.tools.main.acme.run.{'c' * 32}",
+        f"mp.cmd.tools.main.*.{RUN}.{'c' * 32}",
+        f"mp.ev.tools.main.acme.{RUN}.{'c' * 32}",
+    ],
+)
 def test_what_is_no_subject_of_a_command_is_refused(subject: str) -> None:
     with pytest.raises(ProtocolError):
         subjects.parse_command(subject)

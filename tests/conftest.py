@@ -4,5 +4,9 @@ from __future__ import annotations
 
 from tests.support.brokers import nats, nats_alone, place
 from tests.support.servers import home, migrate, nats_url, postgres_cluster, postgres_url, real_nats
+from tests.support.stack import doubled_stack, scripted_stack
 
-__all__ = ["home", "migrate", "nats", "nats_alone", "nats_url", "place", "postgres_cluster", "postgres_url", "real_nats"]
+__all__ = [
+    "doubled_stack", "home", "migrate", "nats", "nats_alone", "nats_url", "place", "postgres_cluster", "postgres_url",
+    "real_nats", "scripted_stack",
+]  # fmt: skip

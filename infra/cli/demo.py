@@ -43,9 +43,7 @@ def demo(
     screen = Screen(yes=yes or json or not sys.stdin.isatty())
     played, exported, started_s = asyncio.run(_play(loaded, screen))
     replayed = _replay(exported)
-    times = {
-        "models_s": round(ready - begun, 1), "stack_s": round(started_s, 1), "total_s": round(time.monotonic() - begun, 1)
-    }
+    times = {"models_s": round(ready - begun, 1), "stack_s": round(started_s, 1), "total_s": round(time.monotonic() - begun, 1)}
     if as_json():
         print_json(_as_json(played, replayed, times))
     else:
@@ -183,7 +181,9 @@ def _epilogue(first: Played, replayed: Replayed, exported: Path, times: dict[str
     out.print()
     out.print(plain("Replay of run 1 from its exported log, with no service running", "bold cyan"))
     if replayed.same:
-        out.print(plain(f"{replayed.decisions} decisions made again from {replayed.events} events: every one is the same", "green"))
+        out.print(
+            plain(f"{replayed.decisions} decisions made again from {replayed.events} events: every one is the same", "green")
+        )
     elif replayed.divergence:
         out.print(plain(f"diverges at event {replayed.divergence.event}: {replayed.divergence.why}", "red"))
     out.print(plain(f"{times['total_s']:.1f} s in all: models {times['models_s']:.1f}, stack {times['stack_s']:.1f}", "dim"))

@@ -17,6 +17,8 @@ from schemas.commands import RequestApproval, StartTimer
 from schemas.errors import MilepostError
 from schemas.ids import CommandId, RunId
 
+STOPPING_S = 2.0
+
 Answers: TypeAlias = Literal["ask", "yes", "no", "leave"]
 
 
@@ -44,6 +46,8 @@ class Turn:
                 await asyncio.wait({self._following})
         finally:
             loop.remove_signal_handler(signal.SIGINT)
+            if self._stopping:
+                await asyncio.wait({self._stopping}, timeout=STOPPING_S)  # the wish is to reach the log
             for task in (self._following, self._stopping, *self._prompts.values()):
                 if task and not task.done():
                     task.cancel()
@@ -102,12 +106,12 @@ class Turn:
             self._leave()
             return
         self.interrupted = True
-        self._view.note("Asked the run to stop. ctrl-C again leaves it.")
         self._stopping = asyncio.get_running_loop().create_task(self._stop())
 
     async def _stop(self) -> None:
         try:
             await self._client.cancel(self._run, reason="ctrl-C")
+            self._view.note("Asked the run to stop. ctrl-C again leaves it.")
         except TooLate:
             return
         except MilepostError as error:

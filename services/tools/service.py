@@ -29,7 +29,8 @@ from tool_adapters.tool import (
 )
 
 WAIT_FOR_OTHER_S = 0.2
-MAX_ATTEMPTS = 5
+SETTLE_S = 5.0  # a request whose answer was lost may still be on its way
+MAX_ATTEMPTS = 8  # a provider may be away for 25 s: pauses double from 0.2 s
 
 
 class Toolbox:
@@ -127,7 +128,7 @@ class Toolbox:
         if isinstance(claim, InProgress):
             return ToolFailed(command=command, failure=_under_way(command.call, claim.by))
         if isinstance(claim, Mine):
-            return await self._resume(command, context, tool, key)
+            return await self._resume(command, context, tool, key, claim)
         changed = await self._changed(command, context, tool)
         if changed is not None:
             return await self._failed(command, context, key, changed)
@@ -162,10 +163,11 @@ class Toolbox:
             await asyncio.sleep(WAIT_FOR_OTHER_S)
             waited += WAIT_FOR_OTHER_S
 
-    async def _resume(self, command: CallTool, context: Context, tool: Tool, key: str) -> AnyEvent:
+    async def _resume(self, command: CallTool, context: Context, tool: Tool, key: str, claim: Mine) -> AnyEvent:
         """This command was begun before and has no receipt: it may have been sent. Never simply try again."""
         if tool.card.idempotency == "key":
             return await self._commit(command, context, tool, key, again=True)
+        await asyncio.sleep(max(0.0, SETTLE_S - (self.clock.now() - claim.since).total_seconds()))
         return await self._reconcile(command, context, tool, key, "its process died after it was begun")
 
     async def _reconcile(self, command: CallTool, context: Context, tool: Tool, key: str, why: str) -> AnyEvent:
@@ -196,7 +198,7 @@ class Toolbox:
                 raise Retryable(error.what, why=error.why, hint=error.hint) from error
             return await self._not_done(command, context, key, error, again)
         except (OutcomeUnknown, TimeoutError) as error:
-            if tool.card.idempotency == "key" and context.attempt < MAX_ATTEMPTS:
+            if tool.card.idempotency != "none" and context.attempt < MAX_ATTEMPTS:  # then the claim is ours: _resume
                 raise Retryable("The provider did not say whether it happened.", why=str(error)) from error
             return await self._doubt(command, context, key, str(error) or "the provider did not answer in time")
         except ToolError as error:

@@ -102,10 +102,12 @@ def services(effects: Effects) -> list[Service]:
 
 
 @asynccontextmanager
-async def system(place: Place, effects: Effects, *, sweep_s: float = 2.0) -> AsyncIterator[Member]:
+async def system(place: Place, effects: Effects, *, sweep_s: float = 2.0, without: str = "") -> AsyncIterator[Member]:
     """A conductor and a worker of each kind, each with a connection of its own; gives one for the client."""
     tasks = []
     for service in services(effects):
+        if service.lane == without:
+            continue
         member = await place.member()
         tasks.append(asyncio.create_task(Worker(service, member.log, member.bus, SystemClock(), name="w").run(drain_s=0.1)))
     for name in ("a", "b"):
@@ -290,6 +292,17 @@ async def test_an_unreadable_message_whose_grave_is_gone_stops_nobody(nats: Plac
     await feed.close()
 
 
+async def test_a_gap_is_told_although_the_message_after_it_was_buried(nats: Place) -> None:
+    member = await nats.member()
+    await raw(member, str(subjects.fact(named("poison"), TENANT, "client", "x")), b"{")
+    await begin(member, "good")
+    feed = Feed(member.log.facts("group"))
+    assert [delivery.gap for delivery in await feed.have(1)] == [True]
+    await begin(member, "better")
+    assert [delivery.gap for delivery in await feed.have(2)] == [True, False]
+    await feed.close()
+
+
 @pytest.mark.parametrize("body", [1024 * 1024 - 10, 1024 * 1024 + 1, 3 * 1024 * 1024])
 async def test_a_fact_too_large_for_the_bus_is_refused_here_and_the_connection_lives(nats: Place, body: int) -> None:
     member = await nats.member()
@@ -371,14 +384,50 @@ async def test_runs_survive_a_broker_that_is_killed_twice_in_their_middle(nats_a
             check(await asyncio.gather(*(ended(client, run) for run in runs)), effects)
 
 
-async def test_without_a_word_of_the_reconnection_the_sweep_brings_lost_commands_back(nats: Place) -> None:
+async def test_the_sweep_brings_back_commands_that_are_lost_without_a_word(nats: Place) -> None:
     effects = Effects()
-    async with system(nats, effects, sweep_s=1.0) as client:
+    async with system(nats, effects, sweep_s=1.0, without="builtin") as client:
         run = await begin(client, "run")
-        await facts_reach(client, 5)
+        waiting = Feed(client.bus.orders("tools", "builtin", ack_wait_s=30.0, at_once=1))
+        (lost,) = await waiting.have(1)
+        await waiting.close()
         await connection_of(client).client.jetstream().delete_stream(subjects.COMMAND_STREAM)
-        async with asyncio.timeout(30):
-            check([await ended(client, run)], effects)
+        found = Feed((await nats.member()).bus.orders("tools", "builtin", ack_wait_s=30.0, at_once=1))
+        (again,) = await found.have(1)
+        assert (again.message.id, again.message.run) == (lost.message.id, run)
+        await found.close()
+
+
+async def test_after_a_reconnection_lost_commands_are_sent_at_once(nats_alone: RealNats, nats: Place) -> None:
+    effects = Effects()
+    async with system(nats, effects, sweep_s=3600.0, without="builtin") as client:
+        await begin(client, "run")
+        waiting = Feed(client.bus.orders("tools", "builtin", ack_wait_s=30.0, at_once=1))
+        (lost,) = await waiting.have(1)
+        await waiting.close()
+        await connection_of(client).client.jetstream().delete_stream(subjects.COMMAND_STREAM)
+        await nats_alone.kill_and_restart()
+        found = Feed((await nats.member()).bus.orders("tools", "builtin", ack_wait_s=30.0, at_once=1))
+        assert (await found.have(1))[0].message.id == lost.message.id
+        await found.close()
+
+
+async def test_commands_that_a_dead_broker_brings_back_are_marked(nats_alone: RealNats, nats: Place) -> None:
+    member = await nats.member()
+    command = CallTool(call=call("clock"), card_hash=CLOCK.hash(), host="builtin")
+    feed = Feed(member.bus.orders("tools", "builtin", ack_wait_s=30.0, at_once=200))
+    await feed.have(0)
+    for number in range(100):
+        await member.bus.send(order_for(command, run=named("run"), id=f"{number:032x}"))
+    for delivery in await feed.have(100):
+        await delivery.ack()
+    await nats_alone.kill_and_restart()  # acknowledgements of commands are not fsynced: some may be forgotten
+    await member.bus.send(order_for(command, run=named("run"), id="f" * 32))
+    async with asyncio.timeout(20):
+        while "f" * 32 not in [delivery.message.id for delivery in feed.got]:
+            await asyncio.sleep(0.01)
+    assert all(delivery.resent for delivery in feed.got[100:] if delivery.message.id != "f" * 32)
+    await feed.close()
 
 
 async def test_runs_survive_the_loss_of_all_commands_and_consumers(nats: Place) -> None:

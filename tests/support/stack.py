@@ -10,12 +10,14 @@ import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import httpx
+import pytest
 
 from infra import stack as stacks
 from infra.local_stack import start_detached
@@ -96,11 +98,11 @@ class LocalStack:
             while (member := self.member(before.label)).pid == before.pid or member.state != "ready":
                 await asyncio.sleep(0.02)
 
-    async def effects(self) -> list[dict[str, object]]:
-        """The demo cloud's journal."""
+    async def effects(self, instance: str | None = None) -> list[dict[str, object]]:
+        """The demo cloud's journal, or what of it is about one instance."""
         answer = await self._cloud("GET", "/-/effects")
         found: list[dict[str, object]] = answer.json()["effects"]
-        return found
+        return [effect for effect in found if instance in (None, effect["resource"])]
 
     async def fault(self, **fault: object) -> None:
         """Let the demo cloud's next requests go wrong (infra.demo_cloud.faults)."""
@@ -121,6 +123,28 @@ def open_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def scripted_stack() -> Iterator[LocalStack]:
+    """The session's stack. Instances of its cloud are shared: a test looks at what it adds to the journal."""
+    yield from _for_the_session()
+
+
+@pytest.fixture(scope="session")
+def doubled_stack() -> Iterator[LocalStack]:
+    """A stack with two conductors and two copies of every service."""
+    names = ("conductor", "llm", "retrieval", "memory", "tools", "recorder")
+    yield from _for_the_session(**{f"services__{name}": 2 for name in names})
+
+
+def _for_the_session(**flags: object) -> Iterator[LocalStack]:
+    with open_folder() as home, ThreadPoolExecutor(1) as pool:  # a thread: the test's own loop is not to be touched
+        found = pool.submit(asyncio.run, LocalStack.start(home, **flags)).result()
+        try:
+            yield found
+        finally:
+            pool.submit(asyncio.run, found.down()).result()
 
 
 @asynccontextmanager

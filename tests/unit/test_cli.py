@@ -99,9 +99,10 @@ def test_help_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "up", "down", "status", "config", "service", "ask", "chat", "replay", "doctor", "asyncapi", "runs",
-        "runs ls", "runs show", "runs follow", "runs cancel", "runs approve", "runs refuse", "runs export", "tools ls", "tools search", "tools show",
-        "tools call", "knowledge add", "knowledge search", "knowledge ls", "knowledge rm", "models ls", "models pull",
+        "up", "down", "status", "config", "service", "ask", "chat", "replay", "doctor", "asyncapi",
+        "runs", "runs ls", "runs show", "runs follow", "runs cancel", "runs approve", "runs refuse", "runs export",
+        "tools", "tools ls", "tools search", "tools show", "tools call",
+        "knowledge", "knowledge add", "knowledge search", "knowledge ls", "knowledge rm", "models", "models ls", "models pull",
     ],
 )  # fmt: skip
 def test_every_command_explains_itself(cli: Cli, command: str) -> None:
@@ -355,6 +356,7 @@ def test_a_new_attempt_begins_a_new_line_and_other_text_is_shown_whole(capsys: p
     assert capsys.readouterr().out == "the fi\nthe second\n"
 
     id, update = _said(ready(), "other")
+    view = TerminalView(events=False)
     view.delta(Delta(id, 1, 0, "this"))
     view.fact(update)
     assert capsys.readouterr().out == "this\nother\n"

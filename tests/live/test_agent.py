@@ -1,0 +1,162 @@
+"""The Python API on a real scripted stack: tools and models hosted in this process, sync and async, streams and resets."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import milepost
+from milepost import Agent, Approval, Generation, MilepostError, Prompt, Result, Stack, Text, ToolCall, tool
+from tests.support.stack import LocalStack, open_folder
+
+ROOT = Path(milepost.__file__).parent
+
+
+class Echo:
+    """A model of the caller's own: calls `shout` with what it hears, then repeats the result."""
+
+    name = "echo"
+
+    async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], reuse: str = "") -> Generation:
+        last = prompt.messages[-1]
+        if last.role == "user" and prompt.tools:
+            return Generation(text="", calls=(ToolCall(id="call-1", name="shout", arguments={"text": last.content}),))
+        on_text(f"heard {last.content}")
+        return Generation(text=f"heard {last.content}")
+
+
+@tool
+def shout(text: str) -> str:
+    """Shout a text in capitals.
+
+    Args:
+        text: what to shout
+    """
+    return text.upper()
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    import asyncio
+
+    with open_folder() as folder:
+        local = asyncio.run(LocalStack.start(folder))
+        link = Stack(home=local.home, start=False)
+        yield link
+        link.close()
+        asyncio.run(local.down())
+
+
+def test_a_function_and_a_model_of_the_callers_own_answer_a_run(stack: Stack) -> None:
+    agent = Agent("own", model=Echo(), tools=[shout], tool_k=0, knowledge_k=0, stack=stack)
+    result = agent.run("hello")
+    assert result.text == "heard HELLO"
+    assert [each.text for each in result.results] == ["HELLO"]
+    assert [step.event for step in result.steps][-1] == "RunCompleted"
+
+
+def test_the_second_run_recalls_the_first_until_reset(stack: Stack) -> None:
+    seen: list[int] = []
+
+    def count(prompt: Prompt) -> Prompt:
+        seen.append(len(prompt.messages))
+        return prompt
+
+    agent = Agent("own", model=Echo(), prompt=count, tool_k=0, knowledge_k=0, stack=stack)
+    agent.run("one")
+    agent.run("two")
+    agent.reset()
+    agent.run("three")
+    assert seen == [2, 4, 2]
+
+
+def test_a_parser_of_the_callers_own_has_the_last_word(stack: Stack) -> None:
+    agent = Agent(
+        "own", model=Echo(), parser=lambda said: said.model_copy(update={"text": said.text.upper()}), tool_k=0, knowledge_k=0,
+        stack=stack,
+    )  # fmt: skip
+    assert agent.run("quiet").text == "HEARD QUIET"
+
+
+def test_a_stream_gives_text_steps_and_the_result(stack: Stack) -> None:
+    agent = Agent("own", model=Echo(), tool_k=0, knowledge_k=0, stack=stack)
+    items = list(agent.stream_run("hello"))
+    assert "".join(item.text for item in items if isinstance(item, Text)) == "heard hello"
+    assert isinstance(items[-1], Result)
+
+
+async def test_a_stream_works_on_the_callers_own_loop(stack: Stack) -> None:
+    agent = Agent("own", model=Echo(), tool_k=0, knowledge_k=0, stack=stack)
+    items = [item async for item in agent.astream_run("hello")]
+    assert isinstance(items[-1], Result)
+    assert items[-1].text == "heard hello"
+
+
+def test_the_same_key_is_the_same_run(stack: Stack) -> None:
+    agent = Agent("own", model=Echo(), tool_k=0, knowledge_k=0, stack=stack)
+    assert agent.run("hello", key="agent-key").run == agent.run("hello", key="agent-key").run
+
+
+def test_a_write_waits_for_its_approval_and_is_refused_without_one(stack: Stack) -> None:
+    written: list[str] = []
+
+    @tool(effect="write")
+    def file_away(text: str) -> str:
+        """Put a text into the archive.
+
+        Args:
+            text: what to archive
+        """
+        written.append(text)
+        return "archived"
+
+    class Archivist(Echo):
+        async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], reuse: str = "") -> Generation:
+            last = prompt.messages[-1]
+            if last.role == "user":
+                return Generation(text="", calls=(ToolCall(id="c", name="file_away", arguments={"text": last.content}),))
+            return Generation(text=last.content)
+
+    agent = Agent("archivist", model=Archivist(), tools=[file_away], tool_k=0, knowledge_k=0, stack=stack)
+    assert "refused" in agent.run("first").text
+    assert written == []
+    assert agent.run("second", approve=lambda asked: asked.arguments == {"text": "second"}).text == "archived"
+    assert written == ["second"]
+    asked = [item for item in _approving(agent, "third") if isinstance(item, Approval)]
+    assert [item.tool for item in asked] == ["file_away"]
+    assert written == ["second", "third"]
+
+
+def _approving(agent: Agent, task: str) -> Iterator[object]:
+    for item in agent.stream_run(task):
+        if isinstance(item, Approval):
+            item.approve()
+        yield item
+
+
+def test_a_tool_nobody_registered_ends_the_run_with_its_name(stack: Stack) -> None:
+    agent = Agent("own", model=Echo(), tools=["no_such_tool"], tool_k=0, knowledge_k=0, stack=stack)
+    with pytest.raises(MilepostError, match="no_such_tool|ended without an answer"):
+        agent.run("hello")
+
+
+def test_no_stack_and_no_leave_to_start_one_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(MilepostError, match="milepost up"):
+        Stack(home=tmp_path / "nothing", start=False)
+
+
+def test_a_users_own_schemas_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "schemas").mkdir()
+    (tmp_path / "schemas" / "__init__.py").write_text("")
+    script = tmp_path / "mine.py"
+    script.write_text("import milepost\n")
+    done = subprocess.run(
+        [sys.executable, str(script)], env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert str(tmp_path / "schemas") in done.stderr
+    assert "rename that folder" in done.stderr

@@ -1,0 +1,452 @@
+"""The command line as a person uses it: real processes, one scripted stack for all of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.script import RULES
+from tests.support.stack import open_folder
+from tests.support.terminal import Terminal
+
+ROOT = Path(__file__).parents[2]
+RENEW = ("--tool", "RenewInstance")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """A folder with a stack, and the command line in it."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, *arguments: str, input: str = "", code: int | None = 0, folder: Path | None = None) -> Done:
+        """`milepost ARGUMENTS` without a terminal; its exit code must be `code`."""
+        ended = subprocess.run(
+            [sys.executable, "-m", "infra", *arguments], input=input, capture_output=True, text=True, timeout=120,
+            cwd=folder or self.folder, env=self.environment, check=False,
+        )  # fmt: skip
+        assert code is None or ended.returncode == code, f"exit {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
+        return Done(ended.returncode, ended.stdout, ended.stderr)
+
+    def json(self, *arguments: str, **more: Any) -> Any:
+        return self(*arguments, "--json", **more).json
+
+    def terminal(self, *arguments: str) -> Terminal:
+        """`milepost ARGUMENTS` at a terminal."""
+        return Terminal([sys.executable, "-m", "infra", *arguments], environment=self.environment, folder=self.folder)
+
+    def expiry(self, instance: str) -> str:
+        """When the demo cloud says that an instance expires."""
+        said = self("tools", "call", "DescribeInstances", json.dumps({"InstanceIds": [instance]})).out
+        return next(part for part in said.split(", ") if part.startswith("ExpiredTime"))
+
+
+@pytest.fixture(scope="session")
+def milepost() -> Iterator[Shell]:
+    """The stack of all tests here, started and stopped by the command line itself."""
+    with open_folder() as folder:
+        (folder / "script.json").write_text(json.dumps({"rules": RULES}, ensure_ascii=False))
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("MILEPOST_", "COLUMNS"))}
+        environment = {**own, "PYTHONPATH": str(ROOT), "MILEPOST_MODEL_SCRIPTED": str(folder / "script.json")}
+        shell = Shell(folder, environment)
+        try:
+            shell("up", "-d")
+            yield shell
+        finally:
+            shell("down", code=None)
+
+
+def _web(n: int) -> str:
+    return f"i-bp1f8k2m9x4q7web0{n}"
+
+
+# --- the stack ---
+
+
+def test_status_and_doctor_find_everything_well(milepost: Shell) -> None:
+    status = milepost.json("status")
+    findings = milepost.json("doctor")
+
+    assert status["running"] and {each["state"] for each in status["processes"]} == {"ready"}
+    assert not [each for each in findings if each["level"] == "fail"]
+    well = {each["name"] for each in findings if each["level"] == "ok"}
+    assert {"nats", "database", "conductor", "llm", "retrieval", "memory", "tools", "recorder", "index", "stack"} <= well
+
+
+def test_doctor_finds_a_service_that_is_dead(milepost: Shell) -> None:
+    pid = next(each["pid"] for each in milepost.json("status")["processes"] if each["name"] == "memory")
+    os.kill(pid, signal.SIGSTOP)  # the supervisor would bring a dead one back before anybody looks
+    try:
+        found = milepost("doctor", code=1).out
+        findings = milepost.json("doctor", code=1)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    assert [each["name"] for each in findings if each["level"] == "fail"] == ["memory"]
+    assert "milepost status" in next(each["next"] for each in findings if each["level"] == "fail")
+    assert "✗ fail memory" in found
+
+
+# --- ask ---
+
+
+def test_ask_streams_the_answer_and_shows_calls(milepost: Shell) -> None:
+    out = milepost("ask", "What time is it?", "--tool", "current_time").out
+
+    lines = out.splitlines()
+    assert lines[0] == "→ current_time(timezone=Asia/Shanghai)"
+    assert lines[1].startswith('✓ current_time: {"time"')
+    assert lines[2].startswith("Done: ")
+    assert lines[-1].startswith("run ") and "completed" in lines[-1]
+
+
+def test_ask_reads_standard_input_and_answers_in_json_and_chinese(milepost: Shell) -> None:
+    result = milepost.json("ask", "-", "--tool", "current_time", input="现在几点？\n")
+
+    assert result["outcome"] == "completed"
+    assert result["answer"].startswith("好了：")
+    assert [call["tool"] for call in result["calls"]] == ["current_time"]
+    assert {"Generated", "ToolReturned", "RunCompleted"} <= {step["type"] for step in result["steps"]}
+    assert result["error"] is None and result["approvals"] == []
+
+
+def test_the_same_key_is_the_same_run(milepost: Shell) -> None:
+    first, second = (milepost.json("ask", "hello", "--key", "only once") for _ in range(2))
+
+    assert first["run"] == second["run"]
+    assert first["answer"] == second["answer"] == "You said: hello"
+
+
+def test_follow_shows_every_event(milepost: Shell) -> None:
+    out = milepost("ask", "hello", "--follow").out
+    lines = [json.loads(line) for line in milepost("ask", "hello", "--follow", "--json").out.splitlines()]
+
+    for name in ("RunRequested", "MemoryRecalled", "ToolsSelected", "Generated", "TurnStored", "RunCompleted"):
+        assert name in out
+        assert name in {each["event"]["type"] for each in lines[:-1]}
+    assert lines[-1]["result"]["answer"] == "You said: hello"
+
+
+def test_an_agent_from_a_file(milepost: Shell) -> None:
+    (milepost.folder / "clock.toml").write_text('name = "clock"\ntools = ["current_time"]\ntool_k = 0\n')
+
+    run = milepost.json("ask", "What time is it?", "--agent", "clock.toml")["run"]
+
+    assert milepost.json("runs", "ls", "--agent", "clock")[0]["run"] == run
+
+
+def test_a_run_that_fails_says_why_and_exits_1(milepost: Shell) -> None:
+    (milepost.folder / "short.json").write_text('{"tools": ["current_time"], "tool_k": 0, "budget": {"steps": 2}}')
+
+    ended = milepost("ask", "What time is it for ever?", "--agent", "short.json", code=None)
+    failed = milepost("ask", "for ever", "--agent", "short.json", code=1)
+    data = milepost.json("ask", "for ever", "--agent", "short.json", code=1)
+
+    assert ended.code in (0, 1)
+    assert failed.err.startswith("error: ") and "next: " in failed.err
+    assert data["outcome"] == "failed" and data["error"]["what"]
+
+
+# --- approvals ---
+
+
+def test_without_a_terminal_a_write_waits_and_is_approved_later(milepost: Shell) -> None:
+    before = milepost.expiry(_web(1))
+    asked = milepost("ask", f"renew {_web(1)} for 1 month", *RENEW, code=3).out
+    assert "Renew" in asked and " -> " in asked and "CNY" in asked
+    assert milepost.expiry(_web(1)) == before
+    name = asked.split("milepost runs approve ")[1].split()[0]
+
+    waiting = milepost.json("runs", "ls", "--status", "waiting")[0]
+    assert waiting["run"].startswith(name)
+    approved = milepost("runs", "approve", name).out
+    timeline = milepost("runs", "follow", name).out
+
+    assert approved.startswith("approved RenewInstance(")
+    assert "ApprovalGranted" in timeline and "RunCompleted" in timeline
+    assert milepost.expiry(_web(1)) != before
+    again = milepost("runs", "approve", name, code=1).err
+    assert "waits for no approval" in again and "next: milepost runs show" in again
+
+
+def test_json_tells_what_waits(milepost: Shell) -> None:
+    result = milepost.json("ask", f"renew {_web(1)} for 2 months", *RENEW, code=3)
+
+    (approval,) = result["approvals"]
+    assert (result["outcome"], approval["state"], approval["tool"]) == ("waiting", "waiting", "RenewInstance")
+    assert approval["preview"]["rows"] and approval["arguments"]["InstanceId"] == _web(1)
+    refused = milepost.json("runs", "refuse", result["run"], approval["id"], "--reason", "太贵了")
+    assert refused["approval"] == approval["id"]
+    shown = milepost("runs", "follow", result["run"]).out
+    assert "太贵了" in shown
+
+
+def test_yes_approves_and_no_refuses(milepost: Shell) -> None:
+    before = milepost.expiry(_web(2))
+    refused = milepost.json("ask", f"renew {_web(2)} for 1 month", *RENEW, "--no")
+    assert [each["state"] for each in refused["approvals"]] == ["refused"]
+    assert milepost.expiry(_web(2)) == before
+
+    approved = milepost.json("ask", f"请帮我给 {_web(2)} 续费 1 个月：续费 {_web(2)} 1 个月", *RENEW, "--yes")
+    assert [each["state"] for each in approved["approvals"]] == ["granted"]
+    assert milepost.expiry(_web(2)) != before
+
+
+def test_at_a_terminal_the_person_is_asked(milepost: Shell) -> None:
+    before = milepost.expiry("i-bp1c3n6v8z2w5api01")
+    with milepost.terminal("ask", "renew i-bp1c3n6v8z2w5api01 for 2 months", *RENEW) as terminal:
+        card = terminal.wait_for("Approve? [y/N]")
+        assert "approve RenewInstance?" in card and "i-bp1c3n6v8z2w5api01 (api-1)" in card
+        terminal.type("perhaps\n")
+        terminal.wait_for("Approve? [y/N]")
+        assert milepost.expiry("i-bp1c3n6v8z2w5api01") == before
+        terminal.type("y\n")
+        code, rest = terminal.end()
+
+    assert code == 0
+    assert "approved by me" in rest and "Done: RenewInstance succeeded." in rest
+    assert milepost.expiry("i-bp1c3n6v8z2w5api01") != before
+
+
+def test_enter_alone_refuses_and_ctrl_d_leaves_the_question_open(milepost: Shell) -> None:
+    before = milepost.expiry("i-bp1h5t9r4y7u1dbm01")
+    task = ("ask", "renew i-bp1h5t9r4y7u1dbm01 for 1 month", *RENEW)
+    with milepost.terminal(*task) as terminal:
+        terminal.wait_for("Approve? [y/N]")
+        terminal.type("\n")
+        code, rest = terminal.end()
+        assert (code, "refused by me" in rest) == (0, True)
+    with milepost.terminal(*task) as terminal:
+        terminal.wait_for("Approve? [y/N]")
+        terminal.type("\x04")
+        code, rest = terminal.end()
+        assert (code, "milepost runs approve" in rest) == (3, True)
+
+    assert milepost.expiry("i-bp1h5t9r4y7u1dbm01") == before
+
+
+def test_an_answer_from_elsewhere_takes_the_question_back(milepost: Shell) -> None:
+    with milepost.terminal("ask", f"renew {_web(1)} for 3 weeks", *RENEW) as terminal:
+        terminal.wait_for("Approve? [y/N]")
+        run = milepost.json("runs", "ls", "--status", "waiting", "--text", "3 weeks")[0]["run"]
+        milepost("runs", "refuse", run, "--reason", "not now")
+        code, rest = terminal.end()
+
+    assert code == 0
+    assert "refused by me not now" in rest
+
+
+# --- ctrl-C ---
+
+
+def test_ctrl_c_stops_the_run(milepost: Shell) -> None:
+    with milepost.terminal("ask", f"renew {_web(2)} for 3 weeks", *RENEW) as terminal:
+        terminal.wait_for("Approve? [y/N]")
+        terminal.type("\x03")
+        code, rest = terminal.end()
+
+    assert code == 130
+    assert "Asked the run to stop" in rest and "cancelled" in rest
+    run = milepost.json("runs", "ls", "--text", "3 weeks")[0]
+    assert run["status"] == "cancelled"
+
+
+def test_a_second_ctrl_c_leaves_the_run_to_itself(milepost: Shell) -> None:
+    pid = next(each["pid"] for each in milepost.json("status")["processes"] if each["name"] == "conductor")
+    with milepost.terminal("ask", f"renew {_web(2)} for 2 weeks", *RENEW) as terminal:
+        terminal.wait_for("Approve? [y/N]")
+        os.kill(pid, signal.SIGSTOP)  # so that the run cannot end on the first one
+        try:
+            terminal.type("\x03")
+            terminal.wait_for("ctrl-C again")
+            terminal.type("\x03")
+            code, _ = terminal.end()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    assert code == 130
+    run = milepost.json("runs", "ls", "--text", "2 weeks")[0]["run"]
+    assert "RunCancelled" in milepost("runs", "follow", run).out
+
+
+# --- chat ---
+
+
+def test_chat_is_one_conversation(milepost: Shell) -> None:
+    ended = milepost("chat", "--json", input="hello\n你好\n/new\nagain\n/exit\nnever\n")
+
+    decoder, rest, turns = json.JSONDecoder(), ended.out.strip(), []
+    while rest:
+        turn, end = decoder.raw_decode(rest)
+        turns.append(turn)
+        rest = rest[end:].lstrip()
+    assert [turn["answer"] for turn in turns] == ["You said: hello", "你好。", "You said: again"]
+    assert turns[0]["conversation"] == turns[1]["conversation"] != turns[2]["conversation"]
+    recalled = next(step["summary"] for step in turns[1]["steps"] if step["type"] == "MemoryRecalled")
+    assert "1 earlier turn" in recalled
+
+
+def test_chat_survives_ctrl_c_and_ends_with_ctrl_d(milepost: Shell) -> None:
+    with milepost.terminal("chat", *RENEW) as terminal:
+        terminal.wait_for("› ")
+        terminal.type(f"renew {_web(1)} for 2 weeks\n")
+        terminal.wait_for("Approve? [y/N]")
+        terminal.type("\x03")
+        terminal.wait_for("cancelled")
+        terminal.wait_for("› ")
+        terminal.type("\x03")
+        terminal.wait_for("ctrl-D leaves")
+        terminal.type("你好\n")
+        terminal.wait_for("你好。")
+        terminal.wait_for("› ")
+        terminal.type("\x04")
+        code, _ = terminal.end()
+
+    assert code == 0
+
+
+# --- runs ---
+
+
+def test_runs_are_listed_shown_and_found_by_a_prefix(milepost: Shell) -> None:
+    run = milepost.json("ask", "find me by this phrase")["run"]
+
+    table = milepost("runs", "ls", "--text", "by this phrase", "--status", "completed").out
+    assert run in table
+    assert milepost.json("runs", "ls", "--text", "by this phrase", "--user", "nobody") == []
+    shown = milepost.json("runs", "show", run[:16])
+    assert (shown["run"], shown["outcome"]) == (run, "completed")
+    assert shown["events"][0]["type"] == "io.milepost.RunRequested.v1"
+    timeline = milepost("runs", "show", run).out
+    assert "find me by this phrase" in timeline and " ms  " in timeline and "RunCompleted" in timeline
+    for command in (["show"], ["follow"], ["cancel"], ["approve"], ["refuse"], ["export"]):
+        more = ["x.jsonl"] if command == ["export"] else []
+        assert "no log holds it" in milepost("runs", *command, "202611-" + "0" * 32, *more, code=1).err
+
+
+def test_cancel_ends_a_waiting_run(milepost: Shell) -> None:
+    run = milepost.json("ask", f"renew {_web(2)} for 1 week", *RENEW, code=3)["run"]
+
+    milepost("runs", "cancel", run, "--reason", "changed my mind")
+
+    assert "changed my mind" in milepost("runs", "follow", run).out
+    assert "has ended" in milepost("runs", "cancel", run, code=1).err
+
+
+def test_an_exported_run_is_replayed_where_nothing_runs(milepost: Shell, tmp_path: Path) -> None:
+    run = milepost.json("ask", "What time is it?", "--tool", "current_time")["run"]
+    file = tmp_path / "run.jsonl"
+
+    milepost("runs", "export", run, str(file))
+    here = milepost.json("replay", run[:16])
+    away = milepost.json("replay", str(file), folder=tmp_path)
+    stored = milepost.json("runs", "show", run)["events"]
+
+    assert here == away and away["same"] and away["outcome"] == "completed"
+    assert [json.loads(line) for line in file.read_text().splitlines()[1:]] == stored
+    assert "exists already" in milepost("runs", "export", run, str(file), code=1).err
+    file.write_text(file.read_text().replace("Asia/Shanghai", "Asia/Tokyo", 1))
+    assert milepost("replay", str(file), folder=tmp_path, code=4).out.count("a decision differs") == 1
+
+
+# --- tools and knowledge ---
+
+
+def test_tools_are_listed_found_shown_and_read_by_hand(milepost: Shell) -> None:
+    names = {card["name"] for card in milepost.json("tools", "ls")}
+    assert {"RenewInstance", "current_time", "calculator"} <= names
+    assert milepost.json("tools", "search", "tell the current time", "-k", "3")[0]["card"]["name"] == "current_time"
+    assert "InstanceId" in milepost("tools", "show", "RenewInstance").out
+    assert milepost("tools", "call", "calculator", '{"expression": "6*7"}').out == "42\n"
+    assert milepost.json("tools", "call", "calculator", '{"expression": "6*7"}')["text"] == "42"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("RenewInstance", json.dumps({"InstanceId": "i-bp1f8k2m9x4q7web01", "Period": 1})), "changes the world"),
+        (("calculator", "[1]"), "no JSON object"),
+        (("calculator", "{"), "no JSON object"),
+        (("calculator", "{}"), "cannot be called with these arguments"),
+        (("calculator", '{"expression": "import os"}'), "error: "),
+        (("calculater", "{}"), "did you mean calculator?"),
+    ],
+)
+def test_a_call_by_hand_that_may_not_be_is_refused(milepost: Shell, arguments: tuple[str, ...], said: str) -> None:
+    before = milepost.expiry(_web(1))
+
+    assert said in milepost("tools", "call", *arguments, code=1).err
+
+    assert milepost.expiry(_web(1)) == before
+
+
+def test_knowledge_is_added_found_listed_and_forgotten(milepost: Shell, tmp_path: Path) -> None:
+    docs, home = tmp_path / "docs", ("--home", str(milepost.folder / ".milepost"))
+    (docs / ".git").mkdir(parents=True)
+    (docs / ".git" / "hidden.md").write_text("# Hidden\nnobody sees it\n")
+    (docs / "续费.md").write_text("# 续费\n\n包年包月实例可以按月续费，最长五年。\n")
+    (docs / "notes.txt").write_text("Zebras are striped.")
+    (docs / "photo.png").write_bytes(b"\x89PNG")
+    (docs / "broken.txt").write_bytes(b"\xff\xfe\x00")
+
+    tried = {Path(each["path"]).name: each for each in milepost.json("knowledge", "add", str(docs), code=1)}
+    assert {name: each["state"] for name, each in tried.items()} == {
+        "续费.md": "added", "notes.txt": "added", "photo.png": "skipped", "broken.txt": "refused"
+    }  # fmt: skip
+    assert "UTF-8" in tried["broken.txt"]["why"]
+    again = milepost.json("knowledge", "add", str(docs / "续费.md"))[0]
+    assert (again["added"], again["kept"]) == (0, 1)
+
+    found = milepost.json("knowledge", "search", "实例怎么续费")[0]
+    assert (found["title"], found["heading"]) == ("续费.md", "续费")
+    sources = {each["source"] for each in milepost.json("knowledge", "ls")}
+    assert str(docs / "notes.txt") in sources
+    milepost("knowledge", "rm", "notes.txt", *home, folder=docs)
+    assert str(docs / "notes.txt") not in {each["source"] for each in milepost.json("knowledge", "ls")}
+    assert "No document" in milepost("knowledge", "rm", "notes.txt", *home, folder=docs, code=1).err
+    assert "There is no" in milepost("knowledge", "add", str(docs / "gone"), code=1).err
+    assert "no document to add" in milepost("knowledge", "add", str(docs / "photo.png"), code=1).err
+
+
+def test_a_document_that_the_bus_cannot_carry_is_named(milepost: Shell, tmp_path: Path) -> None:
+    (tmp_path / "large.txt").write_text("word " * 300_000)
+
+    (tried,) = milepost.json("knowledge", "add", str(tmp_path / "large.txt"), code=1)
+
+    assert tried["state"] == "refused" and "split it" in tried["why"]
+
+
+# --- at a terminal everything fits ---
+
+
+def test_lists_fit_the_terminal(milepost: Shell) -> None:
+    milepost("ask", "请问" * 200)
+    for command in (["runs", "ls"], ["tools", "ls"], ["status"], ["doctor"], ["models", "ls"]):
+        with milepost.terminal(*command) as terminal:
+            code, text = terminal.end()
+            assert code == 0 and text.strip(), command
+            if command != ["doctor"]:
+                assert max(terminal.widths()) <= 100, text

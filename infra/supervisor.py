@@ -296,7 +296,7 @@ class Supervisor:
         """Start a member again whenever it ends: at once at first, slower when it cannot stay up."""
         failures = 0
         while True:
-            began = time.monotonic()
+            began, bus = time.monotonic(), self.stack.nats_url
             await process.gone()
             how, last = await self._ended_by(process), last_lines(self._log_of(member))
             if time.monotonic() - began > _SETTLED_SECONDS:
@@ -313,6 +313,15 @@ class Supervisor:
                     failures, last = failures + 1, str(error)
             self._is_now(member, process, restarted=True)
             self._log.info("ready again", member=member.label, pid=process.pid)
+            if self.stack.nats_url != bus:
+                self._move_services()
+
+    def _move_services(self) -> None:
+        """A stranger took the bus's port: services that hold the old address are started again with the new one."""
+        self._report("nats-server has another address: every service is started again")
+        for label, process in self._processes.items():
+            if label not in ("nats", "postgres", "forkserver"):
+                process.send(signal.SIGKILL)  # they could not say anything any more; what they did is in the log
 
     async def _wait_before_retry(self, member: Member, failures: int, why: str) -> None:
         failing = failures >= _LATER_TRIES
@@ -331,6 +340,9 @@ class Supervisor:
             member = self.stack.member("nats")
             if member is None or member.state == "ready":
                 warnings.append(await nats_server.trouble(self.stack.nats_monitor))
+            if member and nats_server.FROZEN in (warnings or [""])[0] and nats_server.has_room(self._plan.home):
+                self._report("there is room on the disk again: nats-server is started again")
+                self._processes[member.label].send(signal.SIGTERM)
             free = shutil.disk_usage(self._plan.home).free
             if free < _LOW_DISK:
                 warnings.append(f"only {free // 1024**2} MiB are free on the disk of {self._plan.home}")

@@ -83,9 +83,12 @@ def status(home: Home = None, json: Json = False) -> None:
         for each in found.processes
     ]  # fmt: skip
     if as_json():
-        print_json({"running": found.running, "memory_mb": round(found.memory / 1e6, 1), "processes": rows})
+        memory_mb = round(found.memory / 1e6, 1)
+        print_json({"running": found.running, "memory_mb": memory_mb, "processes": rows, "warnings": found.stack.warnings})
     else:
         _status_table(rows, found.memory)
+        for warning in found.stack.warnings:
+            console().print(f"[yellow]{warning}[/yellow]")
     if not found.running or any(row["state"] == "dead" for row in rows):
         raise typer.Exit(1)
 

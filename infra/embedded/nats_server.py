@@ -25,6 +25,7 @@ OLDEST = (2, 14, 3)
 USER = "milepost"
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 10.0
+FROZEN = "write error"  # what `trouble` says of a stream that met a full disk; only a restart wakes it
 _LEAST_FREE = 64 * 1024 * 1024
 _MEBIBYTE = 1024 * 1024
 
@@ -138,6 +139,11 @@ async def trouble(monitor: str) -> str:
     with contextlib.suppress(ValueError):
         return str(json.loads(body).get("error") or body)
     return body
+
+
+def has_room(home: Path) -> bool:
+    """Whether the disk of the log has the room that the server needs to start."""
+    return shutil.disk_usage(home / "nats").free >= _LEAST_FREE
 
 
 async def check_answers(url: str, *, timeout: float = 5.0) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 
 import nats
 import nats.errors
@@ -15,6 +16,7 @@ from schemas.errors import MilepostError, PayloadTooLarge
 
 log = structlog.get_logger("infra.jetstream")
 
+ACK_WITHIN_S = 0.01
 CONNECT_S = 5
 
 
@@ -30,13 +32,12 @@ class Connection:
         self.closing = False
         self.on_reconnect: list[Callable[[], Awaitable[None]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._acks: list[str] = []
 
     def reconnected(self) -> None:
         """Run every on_reconnect on its own: nats-py is not connected again before its own callback has returned."""
         for callback in list(self.on_reconnect):
-            task = asyncio.get_running_loop().create_task(_guarded(callback))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start(_guarded(callback))
 
     def check_size(self, headers: dict[str, str] | None, data: bytes) -> None:
         """PayloadTooLarge if headers and body together pass the server's limit, which nats-py does not check."""
@@ -52,9 +53,34 @@ class Connection:
         except (nats.errors.Error, OSError) as error:
             raise unreachable(error) from error
 
+    def acknowledge(self, reply: str) -> None:
+        """Say that a message is done with, soon and together with others: it wakes the server once for all of them.
+
+        Who dies before gets the message again, as if it had died a moment earlier.
+        """
+        self._acks.append(reply)
+        if len(self._acks) == 1:
+            self._start(self._acknowledge_soon())
+
+    async def _acknowledge_soon(self) -> None:
+        await asyncio.sleep(ACK_WITHIN_S)
+        await self._acknowledge_all()
+
+    async def _acknowledge_all(self) -> None:
+        acks, self._acks = self._acks, []
+        with suppress(nats.errors.Error, OSError):  # what is not acknowledged comes again
+            for reply in acks:
+                await self.client.publish(reply, b"+ACK")
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def close(self) -> None:
         """Flush and close."""
         self.closing = True
+        await self._acknowledge_all()
         if not self.client.is_closed:
             try:
                 await self.client.drain()

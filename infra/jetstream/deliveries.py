@@ -69,7 +69,11 @@ def _delivery(connection: Connection, pull: Pull, pulled: Pulled, message: M, ga
         await _settle(connection, pull, pulled, word)
 
     async def ack() -> None:
-        await settle(b"+ACK")
+        nonlocal settled
+        connection.acknowledge(pulled.msg.reply)
+        if not settled:
+            settled = True
+            pull.settle()
 
     async def again(delay_s: float) -> None:
         await settle(_nak(delay_s))

@@ -93,6 +93,8 @@ class Pull:
     async def _ensure(self) -> None:
         config = self._config()
         js = self._connection.client.jetstream()
+        if self._recreate:
+            await self._recreate()
         try:
             info = await js.add_consumer(self._stream, config)
             if self._recreate:
@@ -154,8 +156,6 @@ class Pull:
             return
         log.info("asks for messages anew", stream=self._stream, consumer=self._name, why=why)
         try:
-            if self._recreate:
-                await self._recreate()
             await self._ensure()
         except Unreachable as error:
             log.warning("consumer not there yet", stream=self._stream, why=error.why)

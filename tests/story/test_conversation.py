@@ -33,7 +33,7 @@ async def test_a_conversation_remembers_its_turns(scripted_stack: LocalStack, ta
     ("text", "question"),
     [
         ("Refunds take five working days.", "How long do refunds take?"),
-        ("退款需要五个工作日。", "退款要多久？"),
+        ("退款需要五个工作日。", "退款需要几个工作日？"),
     ],
 )
 async def test_a_question_is_answered_from_a_document_with_its_source(

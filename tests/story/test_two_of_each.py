@@ -10,7 +10,6 @@ from schemas.events import TERMINAL
 from tests.support.stack import OPERATOR, LocalStack, see_through
 
 INSTANCES = ("i-bp1f8k2m9x4q7web01", "i-bp1c3n6v8z2w5api01", "i-bp1h5t9r4y7u1dbm01")
-WORDS = ("describe {} as red", "twice renew {} for 1 week", "what time is it", "hello")
 RUNS = 30
 
 

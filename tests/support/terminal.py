@@ -29,6 +29,7 @@ class Terminal:
         )  # fmt: skip
         os.close(slave)
         self._shown = b""
+        self._seen = 0
 
     def __enter__(self) -> Terminal:
         return self
@@ -45,24 +46,33 @@ class Terminal:
         return _CONTROL.sub("", self._shown.decode(errors="replace"))
 
     def wait_for(self, text: str, limit_s: float = 30.0) -> str:
-        """Return what was shown since the last wait, once the text stands in it."""
+        """Wait until the text is shown after what was waited for before; gives what was shown from there to it."""
         deadline = time.monotonic() + limit_s
-        while text not in self.text:
+        while (at := self.text.find(text, self._seen)) < 0:
             if not self._read(deadline):
-                raise AssertionError(f"{text!r} was not shown:\n{self.text}")
-        shown, self._shown = self.text, b""
-        return shown
+                raise AssertionError(f"{text!r} was not shown:\n{self.text[self._seen :]}")
+        begun, self._seen = self._seen, at + len(text)
+        return self.text[begun : self._seen]
+
+    def press_until(self, key: str, text: str, limit_s: float = 30.0) -> None:
+        """Press a key until its effect is shown: readline misses a ctrl-C in the instant in which it shows its prompt."""
+        deadline = time.monotonic() + limit_s
+        while self.text.find(text, self._seen) < 0:
+            self.type(key)
+            if not self._read(min(deadline, time.monotonic() + 1.0)) and time.monotonic() > deadline:
+                raise AssertionError(f"{text!r} was not shown:\n{self.text[self._seen :]}")
+        self.wait_for(text)
 
     def type(self, text: str) -> None:
         """Press keys; \\x03 is ctrl-C, \\x04 is ctrl-D."""
         os.write(self._master, text.encode())
 
     def end(self, limit_s: float = 30.0) -> tuple[int, str]:
-        """Wait for its end: exit code, and what was shown since the last wait."""
+        """Wait for its end: exit code, and what was shown after what was waited for before."""
         deadline = time.monotonic() + limit_s
         while self._read(deadline):
             pass
-        return self.process.wait(max(0.1, deadline - time.monotonic())), self.text
+        return self.process.wait(max(0.1, deadline - time.monotonic())), self.text[self._seen :]
 
     def widths(self) -> set[int]:
         """The widths of the lines shown, in columns."""

@@ -25,6 +25,7 @@ from itertools import pairwise
 import structlog
 import uvloop
 
+from infra import garbage
 from infra.jetstream import streams
 from infra.jetstream.bus import JetStreamBus
 from infra.jetstream.connection import connect
@@ -156,10 +157,7 @@ def main(role: str, url: str, turns: int, *rest: str) -> None:
     errors_only = structlog.make_filtering_bound_logger(logging.ERROR)
     structlog.configure(wrapper_class=errors_only, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     working = {"conductor": conductor, "services": noop_services}
-    import gc
-    import os
-    if os.environ.get("GCX"):
-        gc.collect(); gc.freeze(); gc.set_threshold(20_000, 50, 100)
+    garbage.settle()
     if role in working:
         uvloop.run(working[role](url, turns))
         return

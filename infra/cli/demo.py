@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -31,6 +30,8 @@ def demo(
 ) -> None:
     """Show it all: a renewal with approval (twice), an answer from documents, an answer without tools, a replay."""
     use_json(json)
+    import asyncio
+
     from infra import logs
     from infra.cli.models import fetch_all
 
@@ -81,6 +82,8 @@ async def _play(loaded: Loaded, screen: Screen) -> tuple[list[Played], Path, flo
 
 async def _catalogue_ready(client: object) -> None:
     """Wait until the shipped tools can be found: the catalogue has stopped growing."""
+    import asyncio
+
     import orjson
 
     from runtime.client import Client
@@ -134,6 +137,8 @@ class Screen:
         sys.stdout.flush()
 
     async def approve(self, preview: Preview) -> bool:
+        import asyncio
+
         self._end_line()
         if not as_json():
             self._card(preview)

@@ -50,9 +50,14 @@ def doctor(home: Home = None, json: Json = False) -> None:
 
 
 def _print(finding: Finding) -> None:
-    out = console()
+    from rich.table import Table
+
+    line = Table.grid(padding=(0, 1))
+    line.add_column(width=6, no_wrap=True)
+    line.add_column(width=13, no_wrap=True)
+    line.add_column(overflow="fold")
     mark, colour = _MARKS[finding.level]
-    head = plain(f"{mark} {finding.level:<5}", colour) + plain(f"{finding.name:<13} ", "bold")
-    out.print(head + plain(finding.text))
+    line.add_row(plain(f"{mark} {finding.level}", colour), plain(finding.name, "bold"), plain(finding.text))
     if finding.next:
-        out.print(plain(" " * 7 + "next:         ", "dim") + plain(finding.next))
+        line.add_row("", plain("next", "dim"), plain(finding.next))
+    console().print(line)

@@ -39,14 +39,14 @@ def list_(home: Home = None, json: Json = False) -> None:
         return
     rows = [
         (
-            plain(each["name"], "bold" if each["in_use"] else ""), each["kind"], f"{each['size'] / 1e6:.0f} MB",
-            each["licence"], each["languages"], plain(each["state"], _COLOURS.get(each["state"], "dim")), each["path"],
+            plain(each["name"], "bold" if each["in_use"] else ""), plain(each["state"], _COLOURS.get(each["state"], "dim")),
+            f"{each['size'] / 1e6:.0f} MB", each["licence"], each["kind"], each["languages"],
         )
         for each in found
     ]  # fmt: skip
-    print_table(("model", "kind", "size", "licence", "languages", "state", "where"), rows, right=("size",))
-    if console().is_terminal:
-        console().print("[dim]bold: in use here · milepost models pull NAME fetches one[/dim]")
+    print_table(("model", "state", "size", "licence", "kind", "languages"), rows, right=("size",))
+    about = plain(f"They lie in {settings.model.home}; bold: in use here · milepost models pull NAME", "dim")
+    console(stderr=True).print(about)
 
 
 class Row(TypedDict):

@@ -73,19 +73,25 @@ def list_(
 
 
 def _print_runs(found: list[RunSummary]) -> None:
+    """On a terminal the columns that leave room for the task; elsewhere all of them, with whole ids."""
     from infra.cli.client import short_id
     from runtime.timeline import short
 
-    whole = not console().is_terminal
-    rows = [
-        (
-            each.run if whole else short_id(each.run), outcome(each.status), local(each.started),
-            f"{(each.ended - each.started).total_seconds():.1f} s" if each.ended else "", each.agent, each.user,
-            short(each.task, 200),
-        )
+    def took(each: RunSummary) -> str:
+        return f"{(each.ended - each.started).total_seconds():.1f} s" if each.ended else ""
+
+    if console().is_terminal:
+        rows = [
+            (short_id(each.run), outcome(each.status), local(each.started)[5:16], took(each), each.agent, short(each.task, 200))
+            for each in found
+        ]
+        print_table(("run", "status", "started", "took", "agent", "task"), rows, right=("took",))
+        return
+    whole = [
+        (each.run, outcome(each.status), local(each.started), took(each), each.agent, each.user, short(each.task, 200))
         for each in found
-    ]  # fmt: skip
-    print_table(("run", "status", "started", "took", "agent", "user", "task"), rows, right=("took",))
+    ]
+    print_table(("run", "status", "started", "took", "agent", "user", "task"), whole, right=("took",))
 
 
 def show(run: Run, home: Home = None, json: Json = False) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 from schemas.errors import MilepostError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 WIDE = 4096
+GAP = 2
 # Control characters, and those that turn the direction of text: what comes from a model, a tool or a
 # document may not move the cursor, and an approval card may not read otherwise than it is.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -75,16 +76,20 @@ def print_json_line(value: object) -> None:
     sys.stdout.flush()
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Text | str]], *, right: Sequence[str] = ()) -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Text | str]], *, right: Sequence[str] = ()) -> None:
     """Rows under headings; on a terminal the last column is cut at its edge, elsewhere nothing is."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*(plain(cell) if isinstance(cell, str) else cell for cell in row))
     out = console()
+    cells = [[plain(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    widths = [max([len(name), *(row[index].cell_len for row in cells)]) for index, name in enumerate(columns)]
+    left_over = max(10, out.width - sum(widths[:-1]) - GAP * (len(widths) - 1))
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name, width in zip(columns, [*widths[:-1], min(widths[-1], left_over)], strict=True):
+        side: Literal["left", "right"] = "right" if name in right else "left"
+        table.add_column(name, justify=side, no_wrap=True, overflow="ellipsis", width=width)
+    for row in cells:
+        table.add_row(*row)
     if out.is_terminal:
         out.print(table)
         return

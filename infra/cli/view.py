@@ -141,7 +141,7 @@ class TerminalView:
         if state.ended_at and state.requested_at:
             took = f" · {(state.ended_at - state.requested_at).total_seconds():.1f} s"
         steps = f"{state.steps} step{'' if state.steps == 1 else 's'}"
-        footer = plain(f"run {short_id(state.run)} ", "dim") + outcome(state.outcome)
+        footer = plain("run ", "dim") + outcome(state.outcome)
         self._line(footer + plain(f" · {steps}{took} · milepost runs show {short_id(state.run)}", "dim"))
 
     def _line(self, text: Text) -> None:

@@ -87,7 +87,7 @@ def _file(path: Path, run: RunUnderTest | None = None) -> Path:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    heavy = ("nats", "pydantic", "sqlalchemy", "psycopg", "structlog", "uvloop", "onnxruntime", "httpx", "orjson")
+    heavy = ("asyncio", "nats", "pydantic", "sqlalchemy", "psycopg", "structlog", "uvloop", "onnxruntime", "httpx", "orjson")
     script = f"import sys; import infra.cli.app; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]

@@ -121,9 +121,9 @@ class Stack:
     def settings(self) -> Settings:
         return self.world.settings
 
-    def client(self, user: str = "me") -> RunClient:
+    def client(self, user: str | None = None) -> RunClient:
         """A client on the stack's loop: call its methods through `call`."""
-        return RunClient(self.world.log, self.world.bus, self.world.clock, tenant=self.settings.tenant, user=user)
+        return RunClient(self.world.log, self.world.bus, self.world.clock, tenant=self.settings.tenant, user=user or self.settings.user)
 
     def close(self) -> None:
         """Withdraw what is hosted here, disconnect, and stop the stack if it was started here."""
@@ -206,7 +206,7 @@ class Agent:
         tools: Iterable[str | Tool | Callable[..., object]] = (), tool_k: int = 3, knowledge_k: int = 2,
         prompt: PromptGenerator | None = None, parser: Parser | None = None, budget: Budget | None = None,
         approval: Literal["writes", "destructive", "never"] = "writes", when_busy: WhenBusy = "queue",
-        user: str = "me", home: str | Path | None = None, stack: Stack | None = None,
+        user: str | None = None, home: str | Path | None = None, stack: Stack | None = None,
     ) -> None:  # fmt: skip
         self.stack = stack or stack_at(home)
         self.client = self.stack.client(user)

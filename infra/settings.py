@@ -136,6 +136,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".milepost"), description="the data directory")
     tenant: Token = "default"
+    user: Token = Field("me", description="in whose name you ask and approve")
     language: Literal["auto", "en", "zh"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"

@@ -98,6 +98,7 @@ async def _host(settings: Settings, name: str, copy: int) -> None:
     world = await open_world(settings, f"{name}-{copy}-{os.getpid()}", on_closed=lost.set)
     try:
         work = await build(world)
+        garbage.settle()
         announcing = asyncio.ensure_future(_announce(world))
         await serve(_together(work, lost, stopping), stopping)
         announcing.cancel()

@@ -232,7 +232,7 @@ def _open_call(state: RunState, call: ToolCall) -> tuple[RunState, AnyCommand | 
     if state.calls >= _request_of(state).agent.budget.calls:
         return _observe(state, call, "The run may make no more tool calls."), None
     writes = policy.changes_the_world(card)
-    key = call_key(call.name, call.arguments)
+    key = call_key(call.name, call.arguments) if writes else ""
     if writes and key in state.receipts:
         return _observe(state, call, f"This was done earlier in this run: {state.receipts[key]}"), None
     if writes and key in state.refusals:

@@ -112,13 +112,17 @@ async def _fetch(settings: Settings, names: tuple[str, ...]) -> list[Path]:
 
     from infra.models import build, fetch
 
+    out, said = console(stderr=True), set[str]()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     built = []
-    with Progress(*columns, console=console(stderr=True), disable=as_json(), transient=True) as bars:
+    with Progress(*columns, console=out, disable=as_json(), transient=True) as bars:
         for name in names:
             bar = bars.add_task(name, total=None)
 
             def tell(progress: fetch.Progress, bar=bar, name=name) -> None:  # type: ignore[no-untyped-def]
+                if progress.why and not as_json() and (line := f"{name}: {progress.total / 1e6:.0f} MB from {progress.source} ({progress.why})") not in said:
+                    said.add(line)
+                    bars.console.print(plain(line, "dim"))
                 bars.update(bar, completed=progress.done, total=progress.total, description=f"{name} from {progress.source}")
 
             await fetch.ensure(name, home=settings.model.home, offline=settings.model.offline, on_progress=tell)

@@ -83,7 +83,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Text | str]], *,
     out = console()
     cells = [[plain(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
     widths = [max([len(name), *(row[index].cell_len for row in cells)]) for index, name in enumerate(columns)]
-    left_over = max(10, out.width - sum(widths[:-1]) - GAP * (len(widths) - 1))
+    left_over = max(5, out.width - sum(widths[:-1]) - GAP * (len(widths) - 1))
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name, width in zip(columns, [*widths[:-1], min(widths[-1], left_over)], strict=True):
         side: Literal["left", "right"] = "right" if name in right else "left"

@@ -51,7 +51,7 @@ class JetStreamBus:
         subject = str(subjects.command(order.body.role, order.body.lane, order.tenant, order.run, order.id))
         data = encode(order)
         self._connection.check_size({**FIRST, RESENT: "1"}, data)
-        js = self._connection.client.jetstream()
+        js = self._connection.jetstream
         for attempt in range(TRIES):
             headers = {**FIRST, RESENT: "1"} if resent or attempt else FIRST
             try:
@@ -145,7 +145,7 @@ class JetStreamBus:
 
     async def _put_card(self, subject: str, data: bytes) -> None:
         self._connection.check_size(None, data)
-        js = self._connection.client.jetstream()
+        js = self._connection.jetstream
         for attempt in range(TRIES):
             try:
                 await js.publish(subject, data, timeout=ACK_S)

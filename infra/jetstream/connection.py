@@ -28,6 +28,7 @@ class Connection:
 
     def __init__(self, client: Client, max_payload: int) -> None:
         self.client = client
+        self.jetstream = client.jetstream()
         self.max_payload = max_payload
         self.closing = False
         self.on_reconnect: list[Callable[[], Awaitable[None]]] = []

@@ -100,7 +100,7 @@ async def bury(connection: Connection, role: str, raw: bytes, why: str, subject:
     """Keep what nobody could read, cut to what the bus carries, with the reason in a header."""
     log.error("buried", role=role, why=why, subject=subject, bytes=len(raw))
     headers = {"Milepost-Why": _header(why), "Milepost-Subject": _header(subject)}
-    js = connection.client.jetstream()
+    js = connection.jetstream
     try:
         try:
             await js.publish(subjects.dead(role), raw[: 512 * 1024], headers=headers)

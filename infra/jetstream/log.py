@@ -46,7 +46,7 @@ class JetStreamLog:
         headers = FIRST  # and no Nats-Msg-Id: whoever used a fact's id first, for anything, would swallow the fact
         data = encode(fact)
         self._connection.check_size(headers, data)
-        js = self._connection.client.jetstream()
+        js = self._connection.jetstream
         for attempt in range(TRIES):
             try:
                 await js.publish(subject, data, timeout=ACK_S, headers=headers)
@@ -178,7 +178,7 @@ class JetStreamLog:
 
 
 def _read(subject: str, raw: bytes) -> Fact:
-    fact, place = decode_fact(raw), subjects.parse_fact(subject)
-    if (fact.run, fact.tenant, fact.role, fact.slot) != (place.run, place.tenant, place.role, place.slot):
+    fact = decode_fact(raw)
+    if str(subjects.FactSubject(fact.run, fact.tenant, fact.role, fact.slot)) != subject:
         raise ProtocolError("The fact says other things than its subject.", why=subject)
     return fact

@@ -53,6 +53,7 @@ class Pull:
         recreate: Callable[[], Awaitable[None]] | None = None,
     ) -> None:  # fmt: skip
         self._connection, self._stream, self._config, self._room = connection, stream, config, room
+        self._enough = max(1, room // 4)  # room worth asking for
         self._recreate = recreate
         self._ready: asyncio.Queue[Msg | None] = asyncio.Queue()
         self._name = ""
@@ -66,7 +67,8 @@ class Pull:
     def settle(self) -> None:
         """One message is done with."""
         self._unsettled -= 1
-        self._wake()
+        if self._free >= self._enough:
+            self._wake()
 
     async def messages(self) -> AsyncIterator[Pulled]:
         """Messages as they come, without end. Raises Unreachable when the consumer cannot be created at first."""
@@ -92,7 +94,7 @@ class Pull:
 
     async def _ensure(self) -> None:
         config = self._config()
-        js = self._connection.client.jetstream()
+        js = self._connection.jetstream
         if self._recreate:
             await self._recreate()
         try:
@@ -109,9 +111,13 @@ class Pull:
     async def _on_reconnect(self) -> None:
         await self._anew("reconnected")
 
+    @property
+    def _free(self) -> int:
+        return self._room - self._unsettled - self._asked - self._ready.qsize()
+
     async def _top_up(self) -> None:
-        free = self._room - self._unsettled - self._asked - self._ready.qsize()
-        if not self._name or free < max(1, self._room // 4):
+        free = self._free
+        if not self._name or free < self._enough:
             return
         body = {"batch": free, "expires": int(EXPIRES_S * 1e9), "idle_heartbeat": int(HEARTBEAT_S * 1e9)}
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"

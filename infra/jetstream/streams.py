@@ -94,7 +94,7 @@ async def ensure(connection: Connection, now: datetime) -> None:
 
 async def ensure_stream(connection: Connection, config: StreamConfig) -> None:
     """Create one stream if it is missing; an existing one is left as it is."""
-    js = connection.client.jetstream()
+    js = connection.jetstream
     try:
         await js.add_stream(config)
     except nats.js.errors.BadRequestError as error:

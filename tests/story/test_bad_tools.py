@@ -28,12 +28,6 @@ from tests.support.stack import see_through
 from tool_adapters.python import tool
 from tool_adapters.tool import Tool
 
-RULES = [
-    {"role": "user", "match": r"use (?P<name>\w+)", "call": [{"name": "{name}", "arguments": {}}]},
-    {"role": "tool", "match": ".*", "say": "It said: {0}"},
-]
-
-
 @tool
 def raising() -> str:
     """Raises."""
@@ -81,13 +75,14 @@ async def test_a_bad_tool_does_not_end_the_run(
     broker, clock, name = MemoryBroker(), SystemClock(), bad.card.name
     toolbox = Toolbox([bad], MemoryEffectLedger(), clock, lane="test")
     retrieval = Retrieval(MemoryToolIndex(), MemoryKnowledgeIndex(), HashEmbedder(), clock)
-    model = ScriptedModel(Script.model_validate({"rules": RULES}))
+    call = {"role": "user", "call": [{"name": name, "arguments": {}}]}
+    model = ScriptedModel(Script.model_validate({"rules": [call, {"role": "tool", "match": ".*", "say": "It said: {0}"}]}))
     services = [toolbox.service(), retrieval.service(), memory_service(MemoryConversationStore(), clock), llm_service(model)]
     workers = [Worker(service, broker, broker, clock, name="w").run(drain_s=0.1) for service in services]
     await toolbox.register(broker)
     async with working(Conductor(broker, broker, clock, name="c").run(), retrieval.follow_cards(broker), *workers):
         client = Client(broker, broker, clock)
-        asked = await client.ask(f"use {name}", agent=AgentSpec(tools=(name,), tool_k=0, knowledge_k=0))
+        asked = await client.ask("use it", agent=AgentSpec(tools=(name,), tool_k=0, knowledge_k=0))
         ended = await see_through(client, asked.run, limit_s=20.0)
         bodies = [stored.fact.body for stored in await broker.read(asked.run)]
     assert isinstance(ended.stored.fact.body, RunCompleted)

@@ -119,7 +119,7 @@ async def _request(log: JetStreamLog, turns: int, key: str) -> RunId:
 async def _ended(log: JetStreamLog, run: RunId) -> None:
     """Looks instead of following: a reader of every fact would take part of the machine from those who work."""
     async with asyncio.timeout(PATIENCE_S):
-        while not await log.holds(run, TENANT, "conductor", END_SLOT):  # noqa: ASYNC110  # it ends in another process
+        while not await log.holds(run, TENANT, "conductor", END_SLOT):  # it ends in another process
             await asyncio.sleep(LOOK_S)
 
 

@@ -313,7 +313,7 @@ class Supervisor:
                     failures, last = failures + 1, str(error)
             self._is_now(member, process, restarted=True)
             self._log.info("ready again", member=member.label, pid=process.pid)
-            if self.stack.nats_url != bus:
+            if member.name == "nats" and self.stack.nats_url != bus:
                 self._move_services()
 
     def _move_services(self) -> None:

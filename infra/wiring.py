@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from infra import logs
+from infra import garbage, logs
 from infra.jetstream import streams
 from infra.jetstream.bus import JetStreamBus
 from infra.jetstream.connection import Connection, connect

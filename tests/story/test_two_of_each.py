@@ -14,6 +14,7 @@ RUNS = 30
 
 
 async def test_thirty_runs_through_two_of_each(doubled_stack: LocalStack) -> None:
+    before = len(await doubled_stack.effects())
     async with doubled_stack.session() as (client, world):
 
         async def run(number: int) -> None:
@@ -32,7 +33,7 @@ async def test_thirty_runs_through_two_of_each(doubled_stack: LocalStack) -> Non
         await asyncio.gather(*(run(number) for number in range(RUNS)))
 
     assert len(answers) == RUNS
-    effects = await doubled_stack.effects()
+    effects = (await doubled_stack.effects())[before:]
     assert Counter(effect["resource"] for effect in effects if effect["action"] == "RenewInstance") == Counter(INSTANCES)
     for role in ("conductor", "llm", "retrieval", "memory", "tools"):
         assert len({source for source in speakers if f"/{role}/" in source}) == 2, f"one {role} did everything"

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from infra.embedded import Server, nats_server, postgres
+from infra.embedded import nats_server, postgres
 from schemas.errors import MilepostError
 from tests.bench.steps.places import HERE, PLACE, Missing, free_port, output, python_with, restate_server, running
 
@@ -96,6 +96,8 @@ def milepost(sync_always: bool) -> Open:
 
 def langgraph(url: str, durability: str) -> Open:
     async def open_(stack: AsyncExitStack, home: Path) -> Measure:
+        if not url:
+            raise Missing("there is no PostgreSQL")
         python = await python_with("requirements-langgraph.txt")
 
         async def measure(repetition: int) -> Figures:
@@ -108,6 +110,8 @@ def langgraph(url: str, durability: str) -> Open:
 
 def dbos(url: str) -> Open:
     async def open_(stack: AsyncExitStack, home: Path) -> Measure:
+        if not url:
+            raise Missing("there is no PostgreSQL")
         python = await python_with("requirements-dbos.txt")
 
         async def measure(repetition: int) -> Figures:
@@ -169,6 +173,17 @@ def _cpu_s(pid: int) -> float:
     return float(used.user + used.system)
 
 
+async def database(stack: AsyncExitStack, home: Path) -> str:
+    """The URL of one Postgres for the peers that keep their steps in it; empty if it does not start."""
+    try:
+        server = await postgres.start(home)
+    except MilepostError as error:
+        print(f"PostgreSQL: {error}", flush=True)
+        return ""
+    stack.push_async_callback(postgres.stop, server)
+    return server.url
+
+
 def sides(url: str) -> list[Side]:
     committed = "its rows in Postgres 18, whose log (WAL) is fsynced at each commit"
     return [
@@ -188,9 +203,7 @@ async def main(repeats: int) -> dict[str, float | None]:
     home = Path(tempfile.mkdtemp(prefix="steps-", dir=PLACE))
     try:
         async with AsyncExitStack() as stack:
-            shared: Server = await postgres.start(home / "pg")
-            stack.push_async_callback(postgres.stop, shared)
-            measured = sides(shared.url)
+            measured = sides(await database(stack, home / "pg"))
             for side in measured:
                 side.measure = await side.attempt(side.open(stack, home))  # type: ignore[assignment]
             for repetition in range(repeats):

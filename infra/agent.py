@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
 import orjson
-
 import structlog
 
 from infra import logs
@@ -123,7 +122,9 @@ class Stack:
 
     def client(self, user: str | None = None) -> RunClient:
         """A client on the stack's loop: call its methods through `call`."""
-        return RunClient(self.world.log, self.world.bus, self.world.clock, tenant=self.settings.tenant, user=user or self.settings.user)
+        return RunClient(
+            self.world.log, self.world.bus, self.world.clock, tenant=self.settings.tenant, user=user or self.settings.user
+        )
 
     def close(self) -> None:
         """Withdraw what is hosted here, disconnect, and stop the stack if it was started here."""
@@ -152,7 +153,9 @@ class Stack:
     async def host_tools(self, tools: Sequence[Tool]) -> None:
         """Answer the calls of these tools in this process for as long as it lives."""
         world = self.world
-        box = Toolbox(tools, open_ledger(world.settings), world.clock, lane=f"py-{secrets.token_hex(6)}", tenant=world.settings.tenant)
+        box = Toolbox(
+            tools, open_ledger(world.settings), world.clock, lane=f"py-{secrets.token_hex(6)}", tenant=world.settings.tenant
+        )
         await self._host(Worker(box.service(), world.log, world.bus, world.clock, name=world.name))
         await box.register(world.bus)
         self._exits.push_async_callback(box.withdraw, world.bus)

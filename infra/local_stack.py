@@ -13,6 +13,7 @@ from infra.stack import Stack
 from infra.supervisor import Plan
 
 ENTRY = "infra.wiring:run_service"
+CLOUD_PORT = "demo-cloud.port"
 PRELOAD = (
     "infra.wiring", "nats.micro", "runtime.conductor", "runtime.timer", "sqlalchemy.ext.asyncio", "psycopg",
     "infra.postgres.tables", "rich", "uvloop",
@@ -66,14 +67,12 @@ def _demo_cloud(home: Path) -> dict[str, str]:
     """The demo cloud's address: the port of last time if it is free, so that open runs find it again."""
     from infra.demo_cloud.server import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET
 
-    remembered = home / "demo-cloud.port"
+    remembered = home / CLOUD_PORT  # written by the cloud itself: this `up` may yet be refused
     try:
         wanted = int(remembered.read_text())
     except (OSError, ValueError):
         wanted = 0
     port = _free_port(wanted) or _free_port(0)
-    home.mkdir(parents=True, exist_ok=True)
-    remembered.write_text(str(port))
     return {
         "MILEPOST_CLOUD_ENDPOINT": f"127.0.0.1:{port}", "MILEPOST_CLOUD_PROTOCOL": "http",
         "MILEPOST_CLOUD_ACCESS_KEY_ID": DEMO_ACCESS_KEY_ID, "MILEPOST_CLOUD_ACCESS_KEY_SECRET": DEMO_ACCESS_KEY_SECRET,

@@ -14,7 +14,7 @@ from runtime.client import Client
 
 @asynccontextmanager
 async def session(settings: Settings, *, user: str | None = None) -> AsyncIterator[tuple[Client, World]]:
-    """A client and the world it stands in. user: the one of the settings if not given. Raises NotRunning or Unreachable with what to do."""
+    """A client and the world it stands in. user: that of the settings if not given. Raises NotRunning or Unreachable."""
     world = await open_world(attached(settings), f"client-{secrets.token_hex(4)}")
     try:
         yield Client(world.log, world.bus, world.clock, tenant=settings.tenant, user=user or settings.user), world

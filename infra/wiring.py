@@ -294,9 +294,11 @@ def _shipped_tools(settings: Settings) -> list[Tool]:
 
 async def _demo_cloud(settings: Settings) -> None:
     from infra.demo_cloud.server import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET, running
+    from infra.local_stack import CLOUD_PORT
 
     host, _, port = (settings.cloud.endpoint or "").rpartition(":")
     keys = {DEMO_ACCESS_KEY_ID: DEMO_ACCESS_KEY_SECRET}
     async with running(host, int(port), settings.home / "demo-cloud.sqlite", keys):
+        (settings.home / CLOUD_PORT).write_text(port)
         announce_ready()
         await asyncio.Event().wait()

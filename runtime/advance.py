@@ -199,8 +199,8 @@ def _generate(state: RunState) -> Step:
         ))  # fmt: skip
     state, prompt_hash = prompt.digested(state)
     command = Generate(
-        model=request.agent.model, host=request.agent.model_host, after=state.last_generate, inputs=state.inputs, prompt_hash=prompt_hash,
-        sampling=request.agent.sampling,
+        model=request.agent.model, host=request.agent.model_host, after=state.last_generate,
+        inputs=state.inputs, prompt_hash=prompt_hash, sampling=request.agent.sampling,
     )  # fmt: skip
     return changed(state, phase="deciding", inputs=(), steps=state.steps + 1), (command,)
 
@@ -214,9 +214,7 @@ def _generated(state: RunState, fact: Fact) -> Step:
     if not calls:
         state = changed(state, answer=said.text)
         return _close(state, "answered", fact.id)
-    state = changed(
-        state, phase="acting", open_calls={}, observations={}, generation_calls=tuple(call.id for call in calls)
-    )
+    state = changed(state, phase="acting", open_calls={}, observations={}, generation_calls=tuple(call.id for call in calls))
     commands: list[AnyCommand] = []
     for call in calls:
         state, command = _open_call(state, call)

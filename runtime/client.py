@@ -155,9 +155,7 @@ class Client:
 
     async def _state(self, run: RunId, slot: str, event: AnyEvent, *, role: str = "client") -> bool:
         source = source_of("person", self.user) if role == "person" else self._source
-        fact = new_fact(
-            event, run=run, tenant=self.tenant, slot=slot, source=source, time=self._clock.now(), decider=DECIDER
-        )
+        fact = new_fact(event, run=run, tenant=self.tenant, slot=slot, source=source, time=self._clock.now(), decider=DECIDER)
         return await self.log.append(fact)
 
 
@@ -191,5 +189,3 @@ def read_delta(data: bytes, command: str) -> Delta:
 def write_delta(delta: Delta) -> bytes:
     """A piece of text as it is told on the bus."""
     return orjson.dumps({"attempt": delta.attempt, "offset": delta.offset, "text": delta.text})
-
-

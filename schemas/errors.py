@@ -41,6 +41,7 @@ class PayloadTooLarge(ProtocolError):
         self.actual = actual
         self.limit = limit
 
+
 def first_error(group: BaseExceptionGroup[MilepostError]) -> MilepostError:
     """The first error in a group of groups."""
     for error in group.exceptions:

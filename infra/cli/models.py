@@ -120,7 +120,11 @@ async def _fetch(settings: Settings, names: tuple[str, ...]) -> list[Path]:
             bar = bars.add_task(name, total=None)
 
             def tell(progress: fetch.Progress, bar=bar, name=name) -> None:  # type: ignore[no-untyped-def]
-                if progress.why and not as_json() and (line := f"{name}: {progress.total / 1e6:.0f} MB from {progress.source} ({progress.why})") not in said:
+                if (
+                    progress.why
+                    and not as_json()
+                    and (line := f"{name}: {progress.total / 1e6:.0f} MB from {progress.source} ({progress.why})") not in said
+                ):
                     said.add(line)
                     bars.console.print(plain(line, "dim"))
                 bars.update(bar, completed=progress.done, total=progress.total, description=f"{name} from {progress.source}")

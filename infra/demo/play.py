@@ -116,9 +116,7 @@ def _note(update: Update, played: Played, stage: Stage) -> None:
     stage.step(fact.role, event, line, ms)
 
 
-async def _answer_approvals(
-    client: Client, update: Update, played: Played, stage: Stage, answered: set[CommandId]
-) -> None:
+async def _answer_approvals(client: Client, update: Update, played: Played, stage: Stage, answered: set[CommandId]) -> None:
     for id, asked in update.state.approvals().items():
         if id in answered:
             continue

@@ -54,9 +54,7 @@ class ScriptedModel:
 
     def __init__(self, script: Script) -> None:
         self.name = "scripted"
-        self._rules = tuple(
-            (rule, re.compile(rule.match, re.S), re.compile(rule.asked or "", re.S)) for rule in script.rules
-        )
+        self._rules = tuple((rule, re.compile(rule.match, re.S), re.compile(rule.asked or "", re.S)) for rule in script.rules)
         self._hash = digest("script", script.model_dump_json())
 
     @classmethod

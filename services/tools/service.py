@@ -186,9 +186,7 @@ class Toolbox:
             return await self._commit(command, context, tool, key)
         return await self._doubt(command, context, key, why)
 
-    async def _commit(
-        self, command: CallTool, context: Context, tool: Tool, key: str, *, again: bool = False
-    ) -> AnyEvent:
+    async def _commit(self, command: CallTool, context: Context, tool: Tool, key: str, *, again: bool = False) -> AnyEvent:
         """Send it. again: an earlier sending may have arrived, so a refusal now does not mean that nothing happened."""
         try:
             async with asyncio.timeout(tool.card.timeout_s):

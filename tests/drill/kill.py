@@ -22,7 +22,7 @@ import structlog
 from tests.drill.chaos import Chaos
 from tests.drill.oracle import Verdict, judge
 from tests.drill.people import DESCRIBED, RENEWED, Diary, Person
-from tests.support.stack import LocalStack, local_stack
+from tests.support.stack import local_stack
 
 READERS = 2
 SHOWN = 20

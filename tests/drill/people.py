@@ -17,7 +17,9 @@ from runtime.client import Client
 from schemas.ids import CommandId, RunId
 from tests.support.stack import OPERATOR, persist, see_through
 
-RENEWED = ("i-bp1f8k2m9x4q7web01", "i-bp1f8k2m9x4q7web02", "i-bp1c3n6v8z2w5api01", "i-bp1h5t9r4y7u1dbm01", "i-2ze4k7m1p9q3x6web1")
+RENEWED = (
+    "i-bp1f8k2m9x4q7web01", "i-bp1f8k2m9x4q7web02", "i-bp1c3n6v8z2w5api01", "i-bp1h5t9r4y7u1dbm01", "i-2ze4k7m1p9q3x6web1",
+)  # fmt: skip
 DESCRIBED = ("i-bp1c3n6v8z2w5api02", "i-bp1j2s8d6f3g9job01", "i-bp1e6w4q8a2n5old01")
 RUN_LIMIT_S = 180.0
 

@@ -140,7 +140,7 @@ def _approving(agent: Agent, task: str) -> Iterator[object]:
 
 def test_a_tool_nobody_registered_ends_the_run_with_its_name(stack: Stack) -> None:
     agent = Agent("own", model=Echo(), tools=["no_such_tool"], tool_k=0, knowledge_k=0, stack=stack)
-    with pytest.raises(MilepostError, match="no_such_tool|ended without an answer"):
+    with pytest.raises(MilepostError, match=r"no_such_tool|ended without an answer"):
         agent.run("hello")
 
 

@@ -308,7 +308,7 @@ async def test_kill_nine_after_the_commit_loses_and_repeats_nothing(tmp_path: Pa
             await cloud.fault(how="hang", when="after", action="RenewInstance")
             lost = asyncio.create_task(tool.call(RENEWAL, CONTEXT))
             async with asyncio.timeout(10):
-                while not await cloud.effects():  # noqa: ASYNC110 - another process: there is nothing else to wait on
+                while not await cloud.effects():
                     await asyncio.sleep(0.01)
             running_process.send_signal(signal.SIGKILL)
             with pytest.raises(OutcomeUnknown):

@@ -215,7 +215,7 @@ async def test_a_full_disk_is_said_and_the_log_goes_on_when_there_is_room() -> N
     with open_folder() as home:
         disk = home / "stack" / "nats"
         disk.mkdir(parents=True)
-        mounted = await asyncio.to_thread(subprocess.run, ["mount", "-t", "tmpfs", "-o", "size=96m", "none", disk], check=False)
+        mounted = await asyncio.to_thread(subprocess.run, ["mount", "-t", "tmpfs", "-o", "size=96m", "none", str(disk)])
         if mounted.returncode:
             pytest.skip("this machine lets nobody mount a disk")
         try:
@@ -230,7 +230,7 @@ async def test_a_full_disk_is_said_and_the_log_goes_on_when_there_is_room() -> N
                 await _until(lambda: _warned(stack, ""))
                 assert "no space left" in (stack.home / "logs" / "up.log").read_text()
         finally:
-            await asyncio.to_thread(subprocess.run, ["umount", "-l", disk], check=True)
+            await asyncio.to_thread(subprocess.run, ["umount", "-l", str(disk)])
 
 
 def _fill(file: Path) -> None:

@@ -28,6 +28,7 @@ from tests.support.stack import see_through
 from tool_adapters.python import tool
 from tool_adapters.tool import Tool
 
+
 @tool
 def raising() -> str:
     """Raises."""
@@ -69,9 +70,7 @@ def breaking() -> str:
         (breaking, ToolInDoubt, "It is not known whether this happened"),
     ],
 )
-async def test_a_bad_tool_does_not_end_the_run(
-    bad: Tool, event: type[ToolFailed | ToolInDoubt], told: str
-) -> None:
+async def test_a_bad_tool_does_not_end_the_run(bad: Tool, event: type[ToolFailed | ToolInDoubt], told: str) -> None:
     broker, clock, name = MemoryBroker(), SystemClock(), bad.card.name
     toolbox = Toolbox([bad], MemoryEffectLedger(), clock, lane="test")
     retrieval = Retrieval(MemoryToolIndex(), MemoryKnowledgeIndex(), HashEmbedder(), clock)

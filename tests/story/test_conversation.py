@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from typing import Literal
 
-import orjson
 import pytest
 
 from schemas import subjects
@@ -18,7 +17,9 @@ TALKER = AgentSpec(name="talker", tool_k=0, knowledge_k=0)
 WEB = "i-bp1f8k2m9x4q7web02"
 
 
-@pytest.mark.parametrize(("tasks", "answer"), [(("hello", "and you", "bye"), "You said: bye"), (("早", "您呢", "再见"), "你好。")])
+@pytest.mark.parametrize(
+    ("tasks", "answer"), [(("hello", "and you", "bye"), "You said: bye"), (("早", "您呢", "再见"), "你好。")]
+)
 async def test_a_conversation_remembers_its_turns(scripted_stack: LocalStack, tasks: tuple[str, ...], answer: str) -> None:
     talk = f"c-{secrets.token_hex(6)}"
     async with scripted_stack.session() as (client, _):
@@ -71,7 +72,7 @@ async def test_a_second_message_while_a_run_is_open(
             assert isinstance(refused.stored.fact.body, RunFailed)
             assert refused.stored.fact.body.failure.type == "ConversationBusy"
         ends = {run: (await see_through(client, run)).stored.fact.body for run in (first, second)}
-    expected = {
+    expected: dict[str, tuple[type, type]] = {
         "queue": (RunCompleted, RunCompleted),
         "interrupt": (RunCancelled, RunCompleted),
         "refuse": (RunCompleted, RunFailed),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runtime.client import TooLate
+from runtime.log import Stored
 from runtime.replay import replay
 from schemas.agent import Budget
 from schemas.events import (
@@ -116,5 +117,5 @@ async def test_a_client_that_asks_again_with_its_key_gets_its_run(scripted_stack
     assert len(await scripted_stack.effects(API)) == len(before) + 1
 
 
-def _kind(stored: object) -> type[Event]:
-    return type(stored.fact.body)  # type: ignore[attr-defined,no-any-return]
+def _kind(stored: Stored) -> type[Event]:
+    return type(stored.fact.body)

@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from infra import stack as stacks
-from infra.local_stack import start_detached
+from infra.local_stack import CLOUD_PORT, start_detached
 from infra.session import session
 from infra.settings import Loaded, load
 from infra.stack import Member, Stack
@@ -52,7 +52,7 @@ class LocalStack:
         """Start it; returns when it accepts runs. flags: settings by dotted key with `__` for the dot."""
         script = home / "script.json"
         script.write_text(json.dumps({"rules": rules or RULES}, ensure_ascii=False))
-        given = {"home": str(home / "stack"), "model.scripted": str(script)}
+        given: dict[str, object] = {"home": str(home / "stack"), "model.scripted": str(script)}
         given |= {name.replace("__", "."): value for name, value in flags.items()}
         found = cls(load(given, directory=home))
         await found.up()
@@ -109,7 +109,7 @@ class LocalStack:
         (await self._cloud("POST", "/-/faults", fault)).raise_for_status()
 
     async def _cloud(self, method: str, path: str, body: object = None) -> httpx.Response:
-        port = (self.home / "demo-cloud.port").read_text()
+        port = (self.home / CLOUD_PORT).read_text()
         async with httpx.AsyncClient(trust_env=False) as http:
             return await http.request(method, f"http://127.0.0.1:{port}{path}", json=body)
 
@@ -135,12 +135,12 @@ def scripted_stack() -> Iterator[LocalStack]:
 def doubled_stack() -> Iterator[LocalStack]:
     """A stack with two conductors and two copies of every service."""
     names = ("conductor", "llm", "retrieval", "memory", "tools", "recorder")
-    yield from _for_the_session(**{f"services__{name}": 2 for name in names})
+    yield from _for_the_session({f"services__{name}": 2 for name in names})
 
 
-def _for_the_session(**flags: object) -> Iterator[LocalStack]:
+def _for_the_session(flags: dict[str, object] | None = None) -> Iterator[LocalStack]:
     with open_folder() as home, ThreadPoolExecutor(1) as pool:  # a thread: the test's own loop is not to be touched
-        found = pool.submit(asyncio.run, LocalStack.start(home, **flags)).result()
+        found = pool.submit(asyncio.run, LocalStack.start(home, None, **(flags or {}))).result()
         try:
             yield found
         finally:
@@ -148,9 +148,7 @@ def _for_the_session(**flags: object) -> Iterator[LocalStack]:
 
 
 @asynccontextmanager
-async def local_stack(
-    home: Path, rules: list[dict[str, object]] | None = None, **flags: object
-) -> AsyncIterator[LocalStack]:
+async def local_stack(home: Path, rules: list[dict[str, object]] | None = None, **flags: object) -> AsyncIterator[LocalStack]:
     """A stack for the time of the block."""
     found = await LocalStack.start(home, rules, **flags)
     try:

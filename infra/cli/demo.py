@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from infra.demo.play import Played, Scene
     from infra.settings import Loaded
     from runtime.replay import Replayed
+    from schemas.commands import RequestApproval
     from schemas.tools import Preview
 
 
@@ -136,33 +137,23 @@ class Screen:
         self._out.print(plain(piece), end="")
         sys.stdout.flush()
 
-    async def approve(self, preview: Preview) -> bool:
-        import asyncio
+    async def approve(self, asked: RequestApproval, preview: Preview) -> bool:
+        from infra.cli.keyboard import yes_or_no
+        from infra.cli.view import approval_card
 
         self._end_line()
         if not as_json():
-            self._card(preview)
+            self._out.print(approval_card(asked, preview))
         if self._yes:
             self._print("approved by --yes", "green")
             return True
-        return await asyncio.to_thread(typer.confirm, "Approve?", default=False)
+        return bool(await yes_or_no("Approve?"))
 
     def end(self, played: Played) -> None:
         self._end_line()
         for passage in played.sources[:1]:
             place = passage.title if passage.heading in ("", passage.title) else f"{passage.title} › {passage.heading}"
             self._print(f"source: {place}, characters {passage.start}-{passage.end}", "dim")
-
-    def _card(self, preview: Preview) -> None:
-        from rich.panel import Panel
-        from rich.table import Table
-
-        table = Table(box=None, show_header=False, pad_edge=False)
-        for label, text in preview.rows:
-            table.add_row(plain(label, "bold"), plain(text))
-        if preview.price and not any(label == "price" for label, _ in preview.rows):
-            table.add_row(plain("price", "bold"), plain(f"{preview.price} {preview.currency or ''}".strip()))
-        self._out.print(Panel(table, title=plain(preview.summary), title_align="left", border_style="yellow", width=88))
 
     def _print(self, line: str, style: str = "") -> None:
         if not as_json():

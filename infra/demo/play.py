@@ -67,7 +67,7 @@ class Stage(Protocol):
 
     def text(self, piece: str, *, anew: bool) -> None: ...
 
-    async def approve(self, preview: Preview) -> bool: ...
+    async def approve(self, asked: RequestApproval, preview: Preview) -> bool: ...
 
     def end(self, played: Played) -> None: ...
 
@@ -123,7 +123,7 @@ async def _answer_approvals(client: Client, update: Update, played: Played, stag
         answered.add(id)
         preview = _preview(asked, update.state.plan_of(asked))
         played.approvals.append(preview)
-        if await stage.approve(preview):
+        if await stage.approve(asked, preview):
             await client.approve(played.run, id)
         else:
             await client.refuse(played.run, id)

@@ -123,7 +123,7 @@ async def _fetch(settings: Settings, names: tuple[str, ...]) -> list[Path]:
                 if (
                     progress.why
                     and not as_json()
-                    and (line := f"{name}: {progress.total / 1e6:.0f} MB from {progress.source} ({progress.why})") not in said
+                    and (line := f"{name}: {progress.total / 1e6:.0f} MB {progress.why}") not in said
                 ):
                     said.add(line)
                     bars.console.print(plain(line, "dim"))

@@ -61,7 +61,7 @@ def calculator(expression: str) -> str:
     Args:
         expression: Such as (12 + 8) * 3 / 4 or sqrt(2) * 0.15.
     """
-    return shown(evaluate(expression))
+    return f"{expression.strip()} = {shown(evaluate(expression))}"
 
 
 def evaluate(expression: str) -> Number:

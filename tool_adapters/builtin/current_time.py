@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from schemas.tools import Part, ToolResult
 from tool_adapters.python import tool
 from tool_adapters.tool import InvalidArguments
 
@@ -33,7 +34,7 @@ _CITIES = {
     tags=("time", "date", "clock"),
     timeout_s=5,
 )
-def current_time(timezone: str = "UTC") -> dict[str, object]:
+def current_time(timezone: str = "UTC") -> ToolResult:
     """Tell the current date, time and weekday in a city or time zone.
 
     Args:
@@ -41,7 +42,9 @@ def current_time(timezone: str = "UTC") -> dict[str, object]:
     """
     zone = zone_of(timezone)
     now = datetime.now(zone)
-    return {"time": now.isoformat(timespec="seconds"), "weekday": now.strftime("%A"), "timezone": zone.key}
+    value = {"time": now.isoformat(timespec="seconds"), "weekday": now.strftime("%A"), "timezone": zone.key}
+    told = f"It is {now:%H:%M:%S} on {now:%A}, {now:%Y-%m-%d} in {zone.key} (UTC{now:%z})."
+    return ToolResult(text=told, parts=(Part(kind="json", json_value=value),))
 
 
 def zone_of(name: str) -> ZoneInfo:

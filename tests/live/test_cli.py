@@ -118,7 +118,7 @@ def test_ask_streams_the_answer_and_shows_calls(milepost: Shell) -> None:
 
     lines = out.splitlines()
     assert lines[0] == "→ current_time(timezone=Asia/Shanghai)"
-    assert lines[1].startswith('✓ current_time: It is ')
+    assert lines[1].startswith("✓ current_time: It is ")
     assert lines[2].startswith("Done: ")
     assert lines[-1].startswith("run ") and "completed" in lines[-1]
 

@@ -14,6 +14,7 @@ from infra.supervisor import Plan
 
 ENTRY = "infra.wiring:run_service"
 CLOUD_PORT = "demo-cloud.port"
+CLOUD_KEYS = "MILEPOST_CLOUD_ACCESS_KEY_"
 PRELOAD = (
     "infra.wiring", "nats.micro", "runtime.conductor", "runtime.timer", "sqlalchemy.ext.asyncio", "psycopg",
     "infra.postgres.tables", "rich", "uvloop",
@@ -28,10 +29,11 @@ def plan(loaded: Loaded) -> Plan:
     if settings.cloud.demo and not settings.cloud.endpoint:
         environment |= _demo_cloud(settings.home)
         services = {"cloud": 1, **services}
+    cloud_keys = {name: environment.pop(name) for name in list(environment) if name.startswith(CLOUD_KEYS)}
     return Plan(
         home=settings.home, services=services, entry=ENTRY, prepare=_prepare, nats_url=settings.nats.url,
         nats_monitor=settings.nats.monitor, postgres_url=settings.postgres.url, sync_always=settings.nats.sync_always,
-        environment=environment, preload=PRELOAD,
+        environment=environment, secrets={"tools": cloud_keys}, preload=PRELOAD,
     )  # fmt: skip
 
 

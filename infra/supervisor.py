@@ -46,6 +46,7 @@ class Plan:
     first: the same as a process of its own: the name of a service that is run to its end, exit 0, before the others;
     it finds the shared modules imported, so it costs the supervisor neither their time nor their memory.
     environment: variables for the services, beside MILEPOST_HOME, _NATS_URL, _NATS_MONITOR and _POSTGRES_URL.
+    secrets: variables that only the service of that name gets; in all others they are empty.
     preload: modules that services share; none may start a thread. fork=False starts each by `command` instead.
     """
 
@@ -59,6 +60,7 @@ class Plan:
     postgres_url: str | None = None
     sync_always: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     preload: Sequence[str] = ()
     fork: bool = True
     command: Callable[[str, int], tuple[list[str], dict[str, str]]] = _service_command
@@ -221,7 +223,7 @@ class Supervisor:
     async def _launch_service(self, member: Member) -> Process:
         ready, log = self._plan.home / "run" / f"{member.label}.ready", self._log_of(member)
         ready.unlink(missing_ok=True)
-        process = await self._begin(member, self._environment(ready), log)
+        process = await self._begin(member, self._environment(member, ready), log)
         self._processes[member.label] = process
         self._put(replace(self._current(member), pid=process.pid, born=process.born))
         try:
@@ -246,7 +248,8 @@ class Supervisor:
 
     async def _run_to_end(self, member: Member) -> None:
         log = self._log_of(member)
-        process = await self._begin(member, self._environment(self._plan.home / "run" / f"{member.label}.ready"), log)
+        ready = self._plan.home / "run" / f"{member.label}.ready"
+        process = await self._begin(member, self._environment(member, ready), log)
         self._processes[member.label] = process  # so that a stop meanwhile ends it
         await process.gone()
         del self._processes[member.label]
@@ -265,7 +268,7 @@ class Supervisor:
     async def _ended_by(self, process: Process) -> str:
         return process.ended_by() or (await self._forks.ended_by(process) if self._forks is not None else "")
 
-    def _environment(self, ready: Path) -> dict[str, str]:
+    def _environment(self, member: Member, ready: Path) -> dict[str, str]:
         known = {
             "MILEPOST_HOME": str(self._plan.home),
             "MILEPOST_NATS_URL": self.stack.nats_url,
@@ -273,7 +276,7 @@ class Supervisor:
             "MILEPOST_POSTGRES_URL": self.stack.postgres_url,
             READY_FILE: str(ready),
         }
-        return {**self._plan.environment, **known}
+        return {**self._plan.environment, **secrets_of(self._plan, member.name), **known}
 
     async def _bring_up(self, member: Member, launch: Launch) -> None:
         """The first start: a few tries, then the whole stack is refused with the reason."""
@@ -388,6 +391,12 @@ class Supervisor:
 
     def _log_of(self, member: Member) -> Path:
         return self._plan.home / "logs" / f"{member.label}.log"
+
+
+def secrets_of(plan: Plan, service: str) -> dict[str, str]:
+    """The variables that hide every other service's secrets from a service, and give it its own."""
+    hidden = {variable: "" for secrets in plan.secrets.values() for variable in secrets}
+    return {**hidden, **plan.secrets.get(service, {})}
 
 
 @contextlib.asynccontextmanager

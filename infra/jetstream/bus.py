@@ -91,7 +91,7 @@ class JetStreamBus:
         client = self._connection.client
         try:
             subscription = await client.subscribe(subject, cb=on_message)
-            await client.flush()
+            await self._connection.reached()
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise unreachable(error) from error
         try:
@@ -131,7 +131,7 @@ class JetStreamBus:
         try:
             for verb, reply in {**answers, "stats": _stats_reply(stats)}.items():
                 await service.add_endpoint(name=verb, subject=subjects.question(info.role, verb), handler=_handler(reply))
-            await client.flush()
+            await self._connection.reached()
             yield
         finally:
             with suppress(nats.errors.Error, OSError, TimeoutError):

@@ -78,6 +78,18 @@ class Connection:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def reached(self) -> None:
+        """Wait until the server has acted on all that was sent before, subscriptions above all.
+
+        nats-py's flush() does not tell that: its PING goes out ahead of what is still buffered. A message to
+        ourselves takes the same way as the rest.
+        """
+        inbox = self.client.new_inbox()
+        subscription = await self.client.subscribe(inbox)
+        await self.client.publish(inbox, b"")
+        await subscription.next_msg(timeout=CONNECT_S)
+        await subscription.unsubscribe()
+
     async def close(self) -> None:
         """Flush and close."""
         self.closing = True

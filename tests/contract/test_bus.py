@@ -203,6 +203,21 @@ async def test_what_is_told_is_heard_by_all_who_listen_and_by_nobody_else(place:
     assert heard.empty()
 
 
+async def test_whoever_listens_hears_what_is_said_right_after(place: Place) -> None:
+    speaker, bus = (await place.member()).bus, (await place.member()).bus
+    for number in range(50):
+        heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def note(subject: str, data: bytes, heard: asyncio.Queue[bytes] = heard) -> None:
+            await heard.put(data)
+
+        await asyncio.gather(*(bus.tell("mp.noise", b"x" * 2000) for _ in range(100)))  # something to be sent first
+        subject = subjects.delta("acme", run_of(str(number)), "c" * 32)
+        async with bus.hear(subject, note):
+            await speaker.tell(subject, b"hello")
+            assert await asyncio.wait_for(heard.get(), 5) == b"hello"
+
+
 async def test_a_listener_that_fails_harms_neither_the_speaker_nor_itself(place: Place) -> None:
     speaker, bus = (await place.member()).bus, (await place.member()).bus
     heard: asyncio.Queue[bytes] = asyncio.Queue()

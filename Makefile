@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ACCEL ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help install demo up down test test-model drill-kill lint format types check bench-steps lock clean
+.PHONY: help install demo up down test drill-kill lint format types check bench-steps lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16

@@ -38,7 +38,6 @@ log = structlog.get_logger("infra.wiring")
 
 Work = Coroutine[None, None, None]
 SWEEP_S = 15.0
-RECONNECT_PATIENCE_S = 30.0
 
 
 @dataclass(slots=True)
@@ -267,11 +266,11 @@ def _embedder(settings: Settings) -> tuple[Embedder, list[Work]]:
 
 async def embedder_folder(home: Path, *, offline: bool) -> Path:
     """The folder of the built embedder, fetched and built if need be."""
-    from infra.models.build import build_embedder
+    from infra.models.build import build
     from infra.models.fetch import ensure
 
     await ensure("multilingual-e5-small", home=home, offline=offline)
-    return await build_embedder("multilingual-e5-small", home)
+    return await build("multilingual-e5-small", home)
 
 
 def _shipped_tools(settings: Settings) -> list[Tool]:

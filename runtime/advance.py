@@ -113,7 +113,7 @@ def _requested(state: RunState, fact: Fact) -> Step:
         return state, _NOTHING  # nobody else's key names this run
     state = changed(
         state, phase="gathering", tenant=fact.tenant, decider=fact.header.decider, request=event,
-        request_event=fact.id, requested_at=fact.time, inputs=(fact.id,),
+        requested_at=fact.time, inputs=(fact.id,),
     )  # fmt: skip
     agent, commands = event.agent, [_recall(state)]
     if agent.tool_k or agent.tools:

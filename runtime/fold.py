@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from runtime.advance import Decision, advance
 from runtime.log import Stored
 from runtime.state import RunState
-from schemas.commands import EndRun
 from schemas.ids import CommandId, RunId
 
 
@@ -29,10 +28,6 @@ class Folded:
         self.open.update((each.id, each) for each in decisions)
         self.open = {id: each for id, each in self.open.items() if id in self.state.outstanding}
         return decisions
-
-    @property
-    def ending(self) -> EndRun | None:
-        return self.state.ending
 
 
 def fold(run: RunId, facts: Iterable[Stored]) -> Folded:

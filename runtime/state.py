@@ -52,7 +52,6 @@ class RunState:
     decider: str = DECIDER
     phase: Phase = "new"
     request: RunRequested | None = None
-    request_event: EventId | None = None
     requested_at: datetime | None = None
     outstanding: Mapping[CommandId, AnyCommand] = field(default_factory=dict)
     gathered: frozenset[str] = frozenset()

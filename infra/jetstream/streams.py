@@ -22,7 +22,6 @@ from runtime.errors import Unreachable
 from schemas import subjects
 from schemas.ids import segment_of
 
-DEDUPE_S = 120.0
 MANY = 1_000_000
 
 
@@ -32,7 +31,7 @@ def run_stream(segment: str) -> StreamConfig:
         name=subjects.run_stream(segment), subjects=[subjects.segment_subjects(segment)],
         retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE, discard=DiscardPolicy.NEW, deny_delete=True, deny_purge=True, allow_direct=True,
-        duplicate_window=DEDUPE_S, num_replicas=1,
+        num_replicas=1,
     )  # fmt: skip
 
 
@@ -40,7 +39,7 @@ def command_stream() -> StreamConfig:
     """Commands: a work queue that is not fsynced, since every command can be decided again from the log."""
     return StreamConfig(
         name=subjects.COMMAND_STREAM, subjects=[subjects.COMMAND_SUBJECTS], retention=RetentionPolicy.WORK_QUEUE,
-        storage=StorageType.FILE, discard=DiscardPolicy.NEW, duplicate_window=DEDUPE_S, num_replicas=1,
+        storage=StorageType.FILE, discard=DiscardPolicy.NEW, num_replicas=1,
         persist_mode=PersistMode.ASYNC,
     )  # fmt: skip
 
@@ -49,7 +48,7 @@ def card_stream() -> StreamConfig:
     """The last card of every tool of every host."""
     return StreamConfig(
         name=subjects.CARD_STREAM, subjects=[subjects.CARD_SUBJECTS], storage=StorageType.FILE, max_msgs_per_subject=1,
-        duplicate_window=DEDUPE_S, num_replicas=1,
+        num_replicas=1,
     )  # fmt: skip
 
 

@@ -48,11 +48,6 @@ async def build(name: str, home: Path) -> Path:
     return target
 
 
-async def build_embedder(name: str, home: Path) -> Path:
-    """As build, under the name by which an embedder's folder is asked for."""
-    return await build(name, home)
-
-
 async def _build(name: str, source: Path, target: Path) -> None:
     await asyncio.to_thread(_drop_older, source)
     scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=".building-", dir=source))

@@ -201,6 +201,7 @@ def _generate(state: RunState) -> Step:
     command = Generate(
         model=request.agent.model, host=request.agent.model_host, after=state.last_generate,
         inputs=state.inputs, prompt_hash=prompt_hash, sampling=request.agent.sampling,
+        fallback=request.agent.fallback, priority=request.agent.priority,
     )  # fmt: skip
     return changed(state, phase="deciding", inputs=(), steps=state.steps + 1), (command,)
 
@@ -211,6 +212,8 @@ def _generated(state: RunState, fact: Fact) -> Step:
     calls = tuple({call.id: call for call in reversed(said.calls)}.values())[::-1]  # an id names one call
     message = Message(role="assistant", content=said.text, calls=calls, origin="model")
     state = changed(state, messages=(*state.messages, message), inputs=(fact.id,))
+    if said.malformed:
+        return _generate(changed(state, messages=(*state.messages, prompt.correction(said.malformed))))
     if not calls:
         state = changed(state, answer=said.text)
         return _close(state, "answered", fact.id)
@@ -312,10 +315,11 @@ def _clock_goes_on(state: RunState) -> tuple[AnyCommand, ...]:
     ticks = any(isinstance(each, StartTimer) and each.purpose == "deadline" for each in state.outstanding.values())
     if ticks or state.phase == "closing" or _waits(state):
         return _NOTHING
-    return (StartTimer(at=_due(state), purpose="deadline"),)
+    return (StartTimer(at=due(state), purpose="deadline"),)
 
 
-def _due(state: RunState) -> datetime:
+def due(state: RunState) -> datetime:
+    """When the run must have ended: its budget of time, and what was waited for people."""
     if state.requested_at is None:
         raise ValueError("a run that was not requested is never due")
     return state.requested_at + timedelta(seconds=_request_of(state).agent.budget.deadline_s) + state.waited
@@ -391,7 +395,7 @@ def _expired(state: RunState, fact: Fact, timer: StartTimer) -> Step:
 def _deadline(state: RunState, fact: Fact) -> Step:
     if _waits(state):
         return state, _NOTHING
-    if fact.time < _due(state):
+    if fact.time < due(state):
         return state, _clock_goes_on(state)
     request = _request_of(state)
     return _fail(state, Failure(

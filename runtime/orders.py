@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from runtime import prompt
-from runtime.advance import Decision
+from runtime.advance import Decision, due
 from runtime.state import RunState
 from schemas.commands import AnyCommand, CallTool, Generate, PlanCall, RequestApproval, StoreTurn
 from schemas.envelope import Order, new_order
@@ -27,7 +27,7 @@ def material(command: AnyCommand, state: RunState) -> dict[str, object]:
         return {}
     match command:
         case Generate():
-            return {"prompt": prompt.build(state).model_dump(mode="json")}
+            return {"prompt": prompt.build(state).model_dump(mode="json"), "deadline": due(state).isoformat()}
         case StoreTurn():
             return {"task": request.task, "answer": state.answer or ""}
         case PlanCall():

@@ -24,6 +24,7 @@ def build(state: RunState) -> Prompt:
         tools=state.tools,
         sampling=state.request.agent.sampling,
         call_margin=_margin(state),
+        manner=state.request.agent.manner,
     )
 
 
@@ -33,10 +34,16 @@ def digested(state: RunState) -> tuple[RunState, str]:
         raise ValueError("a run that was not requested has no prompt")
     begun = state.prompt_digest
     if not begun:
-        opened = digest_opened(state.tools, state.request.agent.sampling)
+        agent = state.request.agent
+        opened = digest_opened(state.tools, agent.sampling, agent.manner)
         begun = digest_said(opened, _beginning(state, state.request))
     said = digest_said(begun, state.messages[state.digested :])
     return changed(state, prompt_digest=said, digested=len(state.messages)), digest_asked(said, _margin(state))
+
+
+def correction(why: str) -> Message:
+    """What the model is told about a reply that was neither an answer nor a call."""
+    return Message(role="user", content=f"Your reply could not be read: {why} Write it again.", origin="system")
 
 
 def _margin(state: RunState) -> float:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
 from schemas.ids import Token
-from schemas.messages import Sampling
-from schemas.tools import Value
+from schemas.messages import Manner, Sampling
+from schemas.tools import Grown, Value
 
 WhenBusy: TypeAlias = Literal["queue", "interrupt", "refuse"]
+Priority: TypeAlias = Literal["interactive", "batch"]
 
 
 class Budget(Value):
@@ -23,15 +24,18 @@ class Budget(Value):
     history_tokens: int = Field(default=800, ge=0, le=32_000)
 
 
-class AgentSpec(Value):
+class AgentSpec(Grown):
     """Who answers: instructions, model, tools, knowledge, policy and budget.
 
     tools: names that are always offered. tool_k: how many more are picked by retrieval (0: none).
     forbidden: names that are never offered. knowledge_k: passages to retrieve (0: none).
     approval: which effects a person must approve first.
-    model_host: the lane of the llm service that has the model. prompt and parser: names of the prompt generator
-    and of the wire format of calls.
+    model: its name, or "default"; fallback: models to ask when it cannot answer, in order. model_host: the lane of
+    the llm service that has them. priority: who goes first when the model is busy. prompt: the prompt generator's name.
+    manner: how the model is to speak.
     """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"fallback", "priority", "manner"})
 
     name: Token = "assistant"
     version: str = "1"
@@ -48,4 +52,6 @@ class AgentSpec(Value):
     sampling: Sampling = Sampling()
     budget: Budget = Budget()
     prompt: Literal["messages"] = "messages"
-    parser: Literal["hermes"] = "hermes"
+    fallback: tuple[str, ...] = Field(default=(), max_length=8)
+    priority: Priority = "interactive"
+    manner: Manner = Manner()

@@ -10,11 +10,11 @@ from typing import Annotated, ClassVar, Literal, TypeAlias, get_args
 
 from pydantic import Field
 
-from schemas.agent import WhenBusy
+from schemas.agent import Priority, WhenBusy
 from schemas.canonical import JsonObject
 from schemas.ids import Token
 from schemas.messages import Sampling
-from schemas.tools import ToolCall, Value
+from schemas.tools import Grown, ToolCall, Value
 
 Role: TypeAlias = Literal["client", "conductor", "llm", "retrieval", "memory", "tools", "person", "timer", "recorder"]
 
@@ -71,12 +71,15 @@ class RetrieveKnowledge(Command):
     k: int
 
 
-class Generate(Command):
+class Generate(Grown, Command):
     """Let the model decide: an answer or calls.
 
     after: the previous Generate of the run, whose prompt this one extends; inputs: the events whose
-    content is new since then. prompt_hash: digest of the whole prompt, which the log can rebuild.
+    content is new since then. prompt_hash: digest of the whole prompt, which the log can rebuild. fallback: models to
+    ask when the first cannot answer.
     """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"fallback", "priority"})
 
     role: ClassVar[Role] = "llm"
     kind: Literal["Generate"] = "Generate"
@@ -86,6 +89,8 @@ class Generate(Command):
     inputs: tuple[str, ...]
     prompt_hash: str
     sampling: Sampling
+    fallback: tuple[str, ...] = ()
+    priority: Priority = "interactive"
 
     @property
     def lane(self) -> str:

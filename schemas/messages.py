@@ -1,14 +1,14 @@
-"""What the llm service reads and writes: chat messages, sampling, usage."""
+"""What the llm service reads and writes: chat messages, sampling, what an answer must look like, usage."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
-from schemas.canonical import canonical, digest
-from schemas.tools import ToolCall, ToolCard, Value
+from schemas.canonical import JsonObject, canonical, digest
+from schemas.tools import Grown, ToolCall, ToolCard, Value
 
 Origin: TypeAlias = Literal["user", "model", "tool", "retrieved", "system"]
 
@@ -37,6 +37,51 @@ class Sampling(Value):
         return digest("sampling", canonical(self.model_dump(mode="json")))
 
 
+class JsonOutput(Value):
+    """The answer is JSON that fits a JSON Schema."""
+
+    kind: Literal["json"] = "json"
+    json_schema: JsonObject = Field(default_factory=dict)
+
+
+class RegexOutput(Value):
+    """The answer matches a regular expression as a whole (Rust's syntax: no look-around, no back-references)."""
+
+    kind: Literal["regex"] = "regex"
+    pattern: str = Field(min_length=1, max_length=10_000)
+
+
+class ChoiceOutput(Value):
+    """The answer is one of these texts."""
+
+    kind: Literal["choice"] = "choice"
+    options: tuple[str, ...] = Field(min_length=1, max_length=1_000)
+
+
+Output: TypeAlias = Annotated[JsonOutput | RegexOutput | ChoiceOutput, Field(discriminator="kind")]
+
+# How tools are shown to a model and how it writes calls; "model": as its catalogue entry says.
+Wire: TypeAlias = Literal["model", "json", "hermes", "openai", "msagent", "mrkl", "chatglm3"]
+
+
+class Manner(Grown):
+    """How a model is to speak, beside what it reads.
+
+    wire: the form of tools, calls and results. constrained: only what parses can be written; without it a reply that
+    is no valid call goes back to the model. parallel: several calls in one reply. output: what an answer must look
+    like. certified: alone in its batch, nothing reused, with fixed threads and chunks, so that it can be executed again
+    token for token.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"wire", "constrained", "parallel", "output", "certified"})
+
+    wire: Wire = "model"
+    constrained: bool = True
+    parallel: bool = False
+    output: Output | None = None
+    certified: bool = False
+
+
 class Prompt(Value):
     """Everything a model needs to speak: messages, the tools it may call, and how.
 
@@ -48,15 +93,19 @@ class Prompt(Value):
     tools: tuple[ToolCard, ...] = ()
     sampling: Sampling = Sampling()
     call_margin: float = 0.0
+    manner: Manner = Manner()
 
     def hash(self) -> str:
         """Digest over the whole prompt: proves that a replay would say the same to the model."""
-        return digest_asked(digest_said(digest_opened(self.tools, self.sampling), self.messages), self.call_margin)
+        opened = digest_opened(self.tools, self.sampling, self.manner)
+        return digest_asked(digest_said(opened, self.messages), self.call_margin)
 
 
-def digest_opened(tools: Iterable[ToolCard], sampling: Sampling) -> str:
+def digest_opened(tools: Iterable[ToolCard], sampling: Sampling, manner: Manner) -> str:
     """Where the digest of a prompt begins: before its first message."""
-    return digest("prompt", sampling.hash(), *(card.hash() for card in tools))
+    stated = manner.model_dump(mode="json")
+    special = (digest("manner", canonical(stated)),) if stated else ()  # the usual manner is the one of the first logs
+    return digest("prompt", sampling.hash(), *special, *(card.hash() for card in tools))
 
 
 def digest_said(begun: str, messages: Iterable[Message]) -> str:
@@ -79,8 +128,32 @@ class Usage(Value):
     completion_tokens: int = 0
 
 
-class Generation(Value):
-    """What a model said: an answer in text, or calls. model: name and hash of what ran."""
+class Certificate(Value):
+    """Under what a certified generation ran; under the same it says the same, token for token.
+
+    engine: the inference library and its version; machine: instruction sets that its kernels are chosen by; chunk:
+    prompt tokens read at once.
+    """
+
+    engine: str
+    machine: str
+    precision: str
+    threads: int
+    chunk: int
+    tokens_hash: str
+
+
+class Generation(Grown):
+    """What a model said: an answer in text, or calls. model: name and hash of what ran.
+
+    malformed: why an unconstrained reply is neither an answer nor a call. cut: what did not fit into the model's
+    context and was left out. tried: models that were asked before this one, each with its failure. drafted and
+    accepted: tokens guessed ahead of decoding, and those of them that were right.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset(
+        {"seed", "tokenizer_hash", "malformed", "cut", "tried", "waited_ms", "drafted", "accepted", "certificate"}
+    )
 
     text: str
     calls: tuple[ToolCall, ...] = ()
@@ -91,3 +164,12 @@ class Generation(Value):
     provider: str = ""
     first_token_ms: float = 0.0
     total_ms: float = 0.0
+    seed: int = 0
+    tokenizer_hash: str = ""
+    malformed: str = ""
+    cut: tuple[str, ...] = ()
+    tried: tuple[str, ...] = ()
+    waited_ms: float = 0.0
+    drafted: int = 0
+    accepted: int = 0
+    certificate: Certificate | None = None

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias, cast
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from schemas.canonical import JsonObject, canonical, digest
 from schemas.ids import Token
@@ -19,6 +29,31 @@ class Value(BaseModel):
     """A frozen value that tolerates fields of a newer writer."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Grown(Value):
+    """A value that got more fields than it began with.
+
+    LATER names them; they are left out of its dump while they have their defaults, so that what was hashed before they
+    came still has the same hash.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """That of the fields: the serializer leaves some out, but makes nothing else of them."""
+        fields = {key: value for key, value in schema.items() if key != "serialization"}
+        return handler(cast("CoreSchema", fields))
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
+        said: dict[str, object] = dump(self)
+        fields = type(self).model_fields
+        for name in self.LATER:
+            if getattr(self, name) == fields[name].default:
+                said.pop(name, None)
+        return said
 
 
 class ToolCard(Value):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from schemas.messages import Generation, Prompt
-from services.llm.model import TextModel
+from services.llm.model import ANYBODY, Terms, TextModel
 
 PromptGenerator = Callable[[Prompt], Prompt]
 Parser = Callable[[Generation], Generation]
@@ -18,8 +18,8 @@ class AdaptedModel:
         self.name = model.name
         self._model, self._prompt, self._parser = model, prompt, parser
 
-    async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], reuse: str = "") -> Generation:
+    async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], terms: Terms = ANYBODY) -> Generation:
         """As the model, between the two."""
         asked = self._prompt(prompt) if self._prompt else prompt
-        said = await self._model.generate(asked, on_text=on_text, reuse=reuse)
+        said = await self._model.generate(asked, on_text=on_text, terms=terms)
         return self._parser(said) if self._parser else said

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.llm.chat import FORMATS
-from services.llm.decoder import ModelBroken
+from services.llm.session import ModelBroken
 from services.llm.tokenizer import Vocabulary, tokenizer_from
 from services.llm.weights import Shape, UnsupportedModel, Weights
 

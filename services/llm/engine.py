@@ -18,9 +18,9 @@ from typing import Protocol
 import numpy as np
 
 from runtime.errors import Busy, Permanent, Retryable
-from services.llm.decoder import Decoder, Logits
-
-CHUNK = 256
+from services.llm.decoder import Decoder
+from services.llm.model import ANYBODY, Terms
+from services.llm.scores import Scores
 
 
 class ModelBusy(Busy):
@@ -68,8 +68,8 @@ END = Next(())
 class Guide(Protocol):
     """Who decides what follows."""
 
-    def follow(self, logits: Logits) -> Next:
-        """What comes after logits [vocabulary]."""
+    def follow(self, scores: Scores) -> Next:
+        """What comes after these scores."""
         ...
 
 
@@ -86,7 +86,7 @@ class Outcome:
 class _Stream:
     prompt: list[int]
     guide: Guide
-    label: str
+    terms: Terms
     done: Future[Outcome] = field(default_factory=Future)
     began: float = field(default_factory=time.perf_counter)
     first: float | None = None
@@ -121,14 +121,16 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="llm-engine", daemon=True)
         self._thread.start()
 
-    def submit(self, prompt: Sequence[int], guide: Guide, *, label: str = "") -> Future[Outcome]:
-        """Begin a stream; cancel the future to end it at its next step. label: streams of one label follow each other.
+    def submit(
+        self, prompt: Sequence[int], guide: Guide, *, terms: Terms = ANYBODY, certified: bool = False
+    ) -> Future[Outcome]:
+        """Begin a stream; cancel the future to end it at its next step. certified: alone at each step, nothing reused.
 
         Raises ModelBusy, PromptTooLong, EngineStopped.
         """
         if len(prompt) >= self._decoder.capacity:
             raise PromptTooLong(tokens=len(prompt), limit=self._decoder.capacity)
-        stream = _Stream(list(prompt), guide, label)
+        stream = _Stream(list(prompt), guide, terms)
         with self._guard:
             if self._closed:
                 raise EngineStopped
@@ -196,7 +198,7 @@ class Engine:
         if target is not source:
             self._decoder.fork(source.index, target.index, shared)
         target.tokens = stream.prompt[:shared]
-        target.stream, target.label = stream, stream.label
+        target.stream, target.label = stream, stream.terms.label
         stream.cached, stream.pending = shared, stream.prompt[shared:]
         self._touch(target)
 
@@ -204,7 +206,7 @@ class Engine:
         """The idle slot of the same label, else one that the prompt merely extends, else the one unused for longest."""
         idle = [slot for slot in self._slots if slot.stream is None]
         for slot in idle:
-            if stream.label and slot.label == stream.label:
+            if stream.terms.label and slot.label == stream.terms.label:
                 return slot
         for slot in idle:
             if slot.tokens and slot.tokens == stream.prompt[: len(slot.tokens)] and len(slot.tokens) >= shared:
@@ -218,36 +220,36 @@ class Engine:
     def _step(self, slots: list[_Slot]) -> None:
         """Read pending tokens: one of each slot, or a chunk of the only one."""
         try:
-            logits = self._read(slots)
+            scores = self._read(slots)
         except Exception as error:  # whatever ONNX Runtime raises belongs to these streams, not to the thread
             for slot in slots:
                 self._end(slot, error)
             return
-        for slot, row in zip(slots, logits, strict=True):
+        for slot, row in zip(slots, scores, strict=True):
             if slot.stream and not slot.stream.pending:
                 self._follow(slot, slot.stream, row)
 
-    def _read(self, slots: list[_Slot]) -> list[Logits]:
+    def _read(self, slots: list[_Slot]) -> list[Scores]:
         streams = [(slot, slot.stream) for slot in slots if slot.stream]
-        length = min(CHUNK, *(len(stream.pending) for _, stream in streams))
+        length = min(self._decoder.chunk, *(len(stream.pending) for _, stream in streams))
         first, last = slots[0].index, slots[-1].index
         # Slots between the live ones take part with a token behind their last one, where it hurts nothing.
         tokens = np.zeros((last - first + 1, length), np.int64)
         past = [min(len(slot.tokens), self._decoder.capacity - 1) for slot in self._slots[first : last + 1]]
         for slot, stream in streams:
             tokens[slot.index - first] = stream.pending[:length]
-        logits = self._decoder.step(first, tokens, past)
+        scores = self._decoder.step(first, tokens, past)
         for slot, stream in streams:
             slot.tokens += stream.pending[:length]
             stream.pending = stream.pending[length:]
             self._touch(slot)
-        return [logits[slot.index - first] for slot in slots]
+        return [scores[slot.index - first] for slot in slots]
 
-    def _follow(self, slot: _Slot, stream: _Stream, logits: Logits) -> None:
+    def _follow(self, slot: _Slot, stream: _Stream, scores: Scores) -> None:
         if stream.first is None:
             stream.first = time.perf_counter()
         try:
-            following = stream.guide.follow(logits)
+            following = stream.guide.follow(scores)
             stream.pending = list(following.tokens)
             slot.tokens = slot.tokens[: len(slot.tokens) - following.drop]
             if len(slot.tokens) + len(stream.pending) > self._decoder.capacity:

@@ -7,10 +7,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from services.llm.decoder import Logits
 from services.llm.engine import END, Next
 from services.llm.grammar import CallGrammar
 from services.llm.sampling import Allowed, Sampler, log_softmax
+from services.llm.scores import Scores
 from services.llm.tokenizer import TextStream, Vocabulary
 
 Finish: TypeAlias = Literal["stop", "length", "calls"]
@@ -36,9 +36,9 @@ class Alphabet:
         self.words[list(ends)] = True
         self.first_words: Allowed = ~(special | blank | self.markup)
 
-    def call_odds(self, logits: Logits) -> float:
+    def call_odds(self, scores: Scores) -> float:
         """Log-odds that the model begins markup, which is how it begins a call, rather than words."""
-        chances = np.exp(log_softmax(logits))
+        chances = np.exp(log_softmax(scores.all()))
         call, words = chances[self.markup].sum(), chances[self.first_words].sum()
         return float(np.log(max(call, 1e-30)) - np.log(max(words, 1e-30)))
 
@@ -56,10 +56,10 @@ class Answer:
         self.text = ""
         self.finish: Finish = "stop"
 
-    def follow(self, logits: Logits) -> Next:
+    def follow(self, scores: Scores) -> Next:
         """The next token of the text."""
         first = self._plain and not self.said
-        token = self._sampler.choose(logits, self._alphabet.first_words if first else self._alphabet.words)
+        token = self._sampler.choose(scores, self._alphabet.first_words if first else self._alphabet.words)
         if token in self._alphabet.ends:
             return self._end("stop")
         self.said.append(token)
@@ -95,13 +95,13 @@ class Call:
         """What every call begins with, up to the name."""
         return self._say(self._vocabulary.encode(OPENING))
 
-    def wanted(self, logits: Logits) -> float:
+    def wanted(self, scores: Scores) -> float:
         """The chance that the model itself, after the opening, would have named an offered tool."""
-        return float(np.exp(log_softmax(logits))[self._grammar.allowed()].sum())
+        return float(np.exp(log_softmax(scores.all()))[self._grammar.allowed()].sum())
 
-    def follow(self, logits: Logits) -> Next:
+    def follow(self, scores: Scores) -> Next:
         """The next token of the call and all those that are forced by it."""
-        return self._say([self._sampler.choose(logits, self._grammar.allowed())])
+        return self._say([self._sampler.choose(scores, self._grammar.allowed())])
 
     def _say(self, tokens: list[int]) -> Next:
         self._grammar.accept(tokens)
@@ -122,30 +122,30 @@ class Turn:
 
     def __init__(self, alphabet: Alphabet, answer: Answer, call: Call | None, margin: float) -> None:
         self._alphabet, self._answer, self._call, self._margin = alphabet, answer, call, margin
-        self._first: Logits | None = None
+        self._first: Scores | None = None
         self.chosen: Answer | Call = answer
         self.odds: float | None = None
         self.wanted: float | None = None
 
-    def follow(self, logits: Logits) -> Next:
+    def follow(self, scores: Scores) -> Next:
         """Choose at the first logits, think again at the name, then go on with what was chosen."""
         if self._first is None:
-            return self._choose(logits)
+            return self._choose(scores)
         if isinstance(self.chosen, Call) and self.wanted is None:
-            self.wanted = self.chosen.wanted(logits)
+            self.wanted = self.chosen.wanted(scores)
             if self.wanted < WANTED:
                 return self._take_back(self.chosen, self._first)
-        return self.chosen.follow(logits)
+        return self.chosen.follow(scores)
 
-    def _choose(self, logits: Logits) -> Next:
-        self._first = logits
+    def _choose(self, scores: Scores) -> Next:
+        self._first = scores
         if self._call is not None:
-            self.odds = self._alphabet.call_odds(logits)
+            self.odds = self._alphabet.call_odds(scores)
             if self.odds > self._margin:
                 self.chosen = self._call
                 return self._call.open()
-        return self._answer.follow(logits)
+        return self._answer.follow(scores)
 
-    def _take_back(self, call: Call, first: Logits) -> Next:
+    def _take_back(self, call: Call, first: Scores) -> Next:
         self.chosen = self._answer
         return Next(self._answer.follow(first).tokens, drop=len(call.said))

@@ -10,7 +10,7 @@ import structlog
 from runtime.errors import Permanent
 from schemas.errors import MilepostError
 from schemas.messages import Generation, Prompt
-from services.llm.model import TextModel
+from services.llm.model import ANYBODY, Terms, TextModel
 
 log = structlog.get_logger("services.llm")
 
@@ -36,7 +36,7 @@ class LoadingModel:
         finally:
             self._settled.set()
 
-    async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], reuse: str = "") -> Generation:
+    async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], terms: Terms = ANYBODY) -> Generation:
         """Wait for the model, then let it speak. Raises Permanent when it could not be loaded."""
         await self._settled.wait()
         if self._model is None:
@@ -46,4 +46,4 @@ class LoadingModel:
                 why=f"{failure.what} {failure.why}".strip() if failure else "see the log of the llm service",
                 hint=failure.hint if failure and failure.hint else "milepost models pull",
             )
-        return await self._model.generate(prompt, on_text=on_text, reuse=reuse)
+        return await self._model.generate(prompt, on_text=on_text, terms=terms)

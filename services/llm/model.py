@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from schemas.messages import Generation, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On whose behalf a model speaks. label: prompts of one label extend each other, so a model may keep what it has read.
+
+    batch: gives way to interactive requests. deadline: on time.monotonic's clock, in seconds; after it nobody wants
+    the answer.
+    """
+
+    label: str = ""
+    tenant: str = "default"
+    batch: bool = False
+    deadline: float | None = None
+
+    def late(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+
+ANYBODY = Terms()
 
 
 class TextModel(Protocol):
@@ -13,10 +36,6 @@ class TextModel(Protocol):
 
     name: str
 
-    async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], reuse: str = "") -> Generation:
-        """What the model says; on_text hears an answer as it comes.
-
-        reuse: prompts of one label extend each other, so that a model may keep what it has read. Cancelling the
-        call ends the generation at once.
-        """
+    async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], terms: Terms = ANYBODY) -> Generation:
+        """What the model says; on_text hears an answer as it comes. Cancelling the call ends the generation at once."""
         ...

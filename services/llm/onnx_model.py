@@ -15,11 +15,14 @@ from schemas.tools import ToolCall
 from services.llm.build import TOKENIZER, Manifest, read_manifest
 from services.llm.calls import read_call
 from services.llm.chat import FORMATS, encode
-from services.llm.decoder import Decoder, Provider
+from services.llm.cpu_decoder import CpuDecoder
+from services.llm.decoder import Decoder
 from services.llm.engine import Engine, Outcome, PromptTooLong
 from services.llm.grammar import Grammars
 from services.llm.guides import Alphabet, Answer, Call, Turn
+from services.llm.model import ANYBODY, Terms
 from services.llm.sampling import Sampler
+from services.llm.session import Provider
 from services.llm.tokenizer import Vocabulary
 
 SLOTS = 4
@@ -54,7 +57,7 @@ class OnnxModel:
         """
         began = time.perf_counter()
         manifest = read_manifest(folder)
-        decoder = Decoder(
+        decoder = CpuDecoder(
             folder, manifest.shape, slots=slots, capacity=min(context, manifest.context),
             threads=threads or os.cpu_count() or 1, provider=provider,
         )  # fmt: skip
@@ -66,7 +69,7 @@ class OnnxModel:
         """Stop the engine; generations under way fail."""
         self._engine.close()
 
-    async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], reuse: str = "") -> Generation:
+    async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], terms: Terms = ANYBODY) -> Generation:
         """What the model says. Raises PromptTooLong, ModelBusy, SchemaRefused, EngineStopped."""
         loop = asyncio.get_running_loop()
 
@@ -74,7 +77,7 @@ class OnnxModel:
             loop.call_soon_threadsafe(on_text, text)
 
         tokens, turn = await asyncio.to_thread(self._prepare, prompt, tell)
-        done: Future[Outcome] = self._engine.submit(tokens, turn, label=reuse)
+        done: Future[Outcome] = self._engine.submit(tokens, turn, terms=terms, certified=prompt.manner.certified)
         return self._generation(tokens, turn, await asyncio.wrap_future(done))
 
     def _prepare(self, prompt: Prompt, on_text: Callable[[str], None]) -> tuple[list[int], Turn]:

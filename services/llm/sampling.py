@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.messages import Sampling
+from services.llm.scores import Logits, Scores
 
-Logits = NDArray[np.float32]
 Allowed = NDArray[np.bool_]
 
 
@@ -18,8 +18,11 @@ class Sampler:
         self._sampling = sampling
         self._random = np.random.default_rng(sampling.seed)
 
-    def choose(self, logits: Logits, allowed: Allowed | None = None) -> int:
+    def choose(self, scores: Scores, allowed: Allowed | None = None) -> int:
         """One token among the allowed ones."""
+        if self._sampling.temperature == 0 and (allowed is None or allowed[scores.best()]):
+            return scores.best()
+        logits = scores.all()
         if allowed is not None:
             logits = np.where(allowed, logits, np.float32(-np.inf))
         if self._sampling.temperature == 0:

@@ -20,6 +20,7 @@ from schemas.canonical import JsonObject, digest, read_json
 from schemas.errors import MilepostError
 from schemas.messages import Generation, Message, Prompt, Usage
 from schemas.tools import ToolCall, Value
+from services.llm.model import ANYBODY, Terms
 
 SCRIPT_BYTES = 1024 * 1024
 
@@ -67,7 +68,7 @@ class ScriptedModel:
                 f"The script {path} cannot be used.", why=str(error)[:500], hint="see services/llm/scripted.py for its form"
             ) from error
 
-    async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], reuse: str = "") -> Generation:
+    async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], terms: Terms = ANYBODY) -> Generation:
         """What the first fitting rule says; without one, that no rule fits."""
         last = prompt.messages[-1]
         asked = next((message.content for message in reversed(prompt.messages) if message.role == "user"), "")

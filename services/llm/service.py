@@ -13,7 +13,7 @@ from schemas import subjects
 from schemas.commands import Generate
 from schemas.events import AnyEvent, Generated
 from schemas.messages import Prompt
-from services.llm.model import TextModel
+from services.llm.model import Terms, TextModel
 
 
 def llm_service(model: TextModel, *, at_once: int = 4, lane: str = "main") -> Service:
@@ -29,13 +29,21 @@ def llm_service(model: TextModel, *, at_once: int = 4, lane: str = "main") -> Se
         voice = _Voice(context)
         speaking = asyncio.create_task(voice.speak())
         try:
-            generation = await model.generate(prompt, on_text=voice.hear, reuse=context.run)
+            generation = await model.generate(
+                prompt,
+                on_text=voice.hear,
+                terms=Terms(label=context.run, tenant=context.tenant, batch=command.priority == "batch"),
+            )
         finally:
             voice.end()
             await speaking
         return Generated(command=command, generation=generation, attempt=context.attempt)
 
     return service
+
+
+def _terms(command: Generate, context: Context) -> Terms:
+    return Terms(label=context.run, tenant=context.tenant, batch=command.priority == "batch")
 
 
 class _Voice:

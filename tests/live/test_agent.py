@@ -11,6 +11,7 @@ import pytest
 
 import milepost
 from milepost import Agent, Approval, Generation, MilepostError, Prompt, Result, Stack, Text, ToolCall, tool
+from services.llm.model import ANYBODY, Terms
 from tests.support.stack import LocalStack, open_folder
 
 ROOT = Path(milepost.__file__).parent
@@ -21,7 +22,7 @@ class Echo:
 
     name = "echo"
 
-    async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], reuse: str = "") -> Generation:
+    async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], terms: Terms = ANYBODY) -> Generation:
         last = prompt.messages[-1]
         if last.role == "user" and prompt.tools:
             return Generation(text="", calls=(ToolCall(id="call-1", name="shout", arguments={"text": last.content}),))
@@ -115,7 +116,7 @@ def test_a_write_waits_for_its_approval_and_is_refused_without_one(stack: Stack)
         return "archived"
 
     class Archivist(Echo):
-        async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], reuse: str = "") -> Generation:
+        async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], terms: Terms = ANYBODY) -> Generation:
             last = prompt.messages[-1]
             if last.role == "user":
                 return Generation(text="", calls=(ToolCall(id="c", name="file_away", arguments={"text": last.content}),))

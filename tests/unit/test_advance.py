@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from runtime import policy
+from runtime import policy, prompt
 from runtime.advance import advance
 from schemas.commands import (
     AnyCommand,
@@ -344,6 +344,21 @@ def test_a_plan_that_fails_is_told_to_the_model() -> None:
     run = ready()
     (plan,) = run.say(call("renew"))
     assert kinds(run.denies(plan)) == ["Generate"]
+
+
+def test_a_reply_that_cannot_be_read_goes_back_to_the_model_and_never_to_the_person() -> None:
+    run = ready(spec(steps=2))
+    before = prompt.build(run.state)
+    command = run.one(Generate)
+    commands = run.answer(Generated(command=command, generation=Generation(text='{"name": ', malformed="The JSON has no end.")))
+    assert kinds(commands) == ["Generate"]
+    after = prompt.build(run.state)
+    assert after.messages[: len(before.messages)] == before.messages
+    assert [message.role for message in after.messages[len(before.messages) :]] == ["assistant", "user"]
+    assert "The JSON has no end." in after.messages[-1].content
+    assert run.one(Generate).prompt_hash == after.hash()
+    run.answer(Generated(command=run.one(Generate), generation=Generation(text="{", malformed="Again.")))
+    assert run.end() == "failed"  # each try is a step of the budget
 
 
 # --- budgets ------------------------------------------------------------------------------------------

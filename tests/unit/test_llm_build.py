@@ -6,8 +6,8 @@ import pytest
 
 from schemas.messages import Message, Prompt, Sampling
 from services.llm.build import MANIFEST, build_text_model, read_manifest
-from services.llm.decoder import ModelBroken, RuntimeConflict, refuse_two_runtimes
 from services.llm.onnx_model import OnnxModel
+from services.llm.session import ModelBroken, RuntimeConflict, refuse_two_runtimes
 from tests.support.tiny_model import CONTEXT, SPECIAL, Tiny, tokens
 
 
@@ -48,6 +48,6 @@ def test_a_folder_of_another_builder_is_refused(folder: Path) -> None:
 
 def test_two_builds_of_onnx_runtime_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_two_runtimes()
-    monkeypatch.setattr("services.llm.decoder.distribution", lambda name: name)
+    monkeypatch.setattr("services.llm.session.distribution", lambda name: name)
     with pytest.raises(RuntimeConflict, match="onnxruntime-gpu"):
         refuse_two_runtimes()

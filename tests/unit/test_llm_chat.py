@@ -17,6 +17,7 @@ from services.llm.chat import CHATML, encode, function_line
 from services.llm.grammar import Grammars, SchemaRefused
 from services.llm.guides import Alphabet, Answer, Call, Turn
 from services.llm.sampling import Sampler
+from services.llm.scores import HostScores
 from services.llm.tokenizer import TextStream, Vocabulary, tokenizer_from
 from services.llm.weights import Weights
 from tests.support.tiny_model import SPECIAL, Tiny, tokens
@@ -78,9 +79,9 @@ class Typist:
 
     def speak(self, turn: Turn) -> None:
         """Lead a turn to its end: at each step the logits want what comes next in the text."""
-        step = turn.follow(self.logits(0))
+        step = turn.follow(HostScores(self.logits(0)))
         while step.tokens:
-            step = turn.follow(self.logits(len(turn.chosen.said)))
+            step = turn.follow(HostScores(self.logits(len(turn.chosen.said))))
 
 
 def turn_of(vocabulary: Vocabulary, grammars: Grammars, *cards: ToolCard, margin: float = 0.0, max_tokens: int = 400) -> Turn:
@@ -184,9 +185,9 @@ def test_a_call_cannot_break_its_schema(vocabulary: Vocabulary, grammars: Gramma
 def test_a_call_of_a_tool_that_is_not_offered_is_taken_back(vocabulary: Vocabulary, grammars: Grammars) -> None:
     turn = turn_of(vocabulary, grammars, STOP)
     typist = Typist(vocabulary, '{"name": "Destroy')
-    opened = turn.follow(typist.logits(0))
+    opened = turn.follow(HostScores(typist.logits(0)))
     assert isinstance(turn.chosen, Call)
-    back = turn.follow(typist.logits(len(turn.chosen.said)))
+    back = turn.follow(HostScores(typist.logits(len(turn.chosen.said))))
     assert isinstance(turn.chosen, Answer)
     assert back.drop == len(opened.tokens) > 0
 
@@ -204,7 +205,7 @@ def test_the_margin_leans_to_answering(vocabulary: Vocabulary, grammars: Grammar
         turn = turn_of(vocabulary, grammars, STOP, margin=margin)
         logits = np.zeros(len(vocabulary), np.float32)
         logits[vocabulary.encode("{")[0]] = 8
-        turn.follow(logits)
+        turn.follow(HostScores(logits))
         return type(turn.chosen)
 
     assert choice(-50) is Call
@@ -237,7 +238,7 @@ def test_the_same_seed_samples_the_same() -> None:
 
     def drawn(seed: int) -> list[int]:
         sampler = Sampler(Sampling(temperature=1.0, top_p=0.9, top_k=40, seed=seed))
-        return [sampler.choose(logits) for _ in range(20)]
+        return [sampler.choose(HostScores(logits)) for _ in range(20)]
 
     assert drawn(1) == drawn(1)
     assert drawn(1) != drawn(2)
@@ -247,7 +248,7 @@ def test_the_same_seed_samples_the_same() -> None:
 def test_top_p_keeps_the_likeliest() -> None:
     logits = np.array([10.0, 1.0, 0.0], np.float32)
     sampler = Sampler(Sampling(temperature=1.0, top_p=0.5))
-    assert {sampler.choose(logits) for _ in range(50)} == {0}
+    assert {sampler.choose(HostScores(logits)) for _ in range(50)} == {0}
 
 
 def test_a_tokenizer_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.llm.decoder import Decoder, Logits
+from services.llm.cpu_decoder import CpuDecoder
 from services.llm.engine import END, Engine, EngineStopped, ModelBusy, Next, PromptTooLong, common_prefix
 from services.llm.graph import write_graph
+from services.llm.model import Terms
+from services.llm.scores import HostScores, Scores
 from services.llm.weights import Weights
 from tests.support.tiny_model import Tiny
 
@@ -18,10 +20,12 @@ CAPACITY = 128
 PROMPTS = [[5, 77, 3, 200], [5, 77, 3, 200, 140, 9, 61, 30], [9, 9, 250], list(range(40)), [100, 3, 77]]
 
 
-class Counting(Decoder):
+class Counting(CpuDecoder):
     """A decoder that remembers the shape of each step."""
 
-    def step(self, first: int, tokens: np.ndarray[tuple[int, int], np.dtype[np.int64]], past: Sequence[int]) -> Logits:
+    def step(
+        self, first: int, tokens: np.ndarray[tuple[int, int], np.dtype[np.int64]], past: Sequence[int], *, every: bool = False
+    ) -> Sequence[HostScores]:
         shapes.append(tokens.shape)
         return super().step(first, tokens, past)
 
@@ -55,17 +59,17 @@ class Greedy:
         self.said: list[int] = []
         self.reached = threading.Event()
 
-    def follow(self, logits: Logits) -> Next:
+    def follow(self, scores: Scores) -> Next:
         self.reached.set()
         if self.gate:
             self.gate.wait(30)
-        self.said.append(int(logits.argmax()))
+        self.said.append(scores.best())
         return Next([self.said[-1]]) if len(self.said) < self.count else END
 
 
 def run(engine: Engine, prompt: list[int], count: int = 12, label: str = "") -> Greedy:
     guide = Greedy(count)
-    engine.submit(prompt, guide, label=label).result(30)
+    engine.submit(prompt, guide, terms=Terms(label=label)).result(30)
     return guide
 
 
@@ -84,7 +88,7 @@ def test_a_prompt_that_extends_another_reads_only_what_is_new(engine: Engine) ->
     first = run(engine, prompt, label="run")
     longer = [*prompt, *first.said[:-1], 7, 8, 9]
     shapes.clear()
-    outcome = engine.submit(longer, Greedy(1), label="run").result(30)
+    outcome = engine.submit(longer, Greedy(1), terms=Terms(label="run")).result(30)
     assert outcome.cached_tokens == len(prompt) + len(first.said) - 1
     assert shapes == [(1, 3)]
 
@@ -115,16 +119,16 @@ def test_a_beginning_is_copied_from_a_slot_that_still_speaks(engine: Engine) -> 
 def test_a_guide_can_take_tokens_back(engine: Engine) -> None:
     class Hesitant:
         def __init__(self) -> None:
-            self.seen: list[Logits] = []
+            self.seen: list[Scores] = []
 
-        def follow(self, logits: Logits) -> Next:
-            self.seen.append(logits)
+        def follow(self, scores: Scores) -> Next:
+            self.seen.append(scores)
             return [Next([50, 51, 52]), Next([7], drop=3), END][len(self.seen) - 1]
 
     hesitant = Hesitant()
     engine.submit(PROMPTS[0], hesitant).result(30)
     straight = run(engine, [*PROMPTS[0], 7], 1)
-    assert int(hesitant.seen[-1].argmax()) == straight.said[0]
+    assert hesitant.seen[-1].best() == straight.said[0]
 
 
 def test_cancelling_frees_the_slot(engine: Engine) -> None:
@@ -145,7 +149,7 @@ def test_cancelling_frees_the_slot(engine: Engine) -> None:
 
 def test_a_stream_whose_guide_fails_ends_alone(engine: Engine) -> None:
     class Broken:
-        def follow(self, logits: Logits) -> Next:
+        def follow(self, scores: Scores) -> Next:
             raise KeyError("broken guide")
 
     broken = engine.submit([1, 2, 3], Broken())
@@ -178,7 +182,7 @@ def test_a_stream_that_outgrows_the_context_ends_with_an_error(engine: Engine) -
 
 
 def test_closing_ends_what_runs_and_takes_no_more(folder: Path) -> None:
-    engine = Engine(Decoder(folder, Weights(folder / "tiny.gguf").shape, slots=1, capacity=CAPACITY, threads=1))
+    engine = Engine(CpuDecoder(folder, Weights(folder / "tiny.gguf").shape, slots=1, capacity=CAPACITY, threads=1))
     endless = Greedy(10_000)
     running, waiting = engine.submit([1, 2], endless), engine.submit([3, 4], Greedy(1))
     assert endless.reached.wait(30)

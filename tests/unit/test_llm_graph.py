@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.llm.decoder import Decoder
+from services.llm.cpu_decoder import CpuDecoder
 from services.llm.graph import Precision, quantise_rows, write_graph
 from services.llm.weights import UnsupportedModel, Weights
 from tests.support.tiny_model import Tiny
@@ -13,24 +13,24 @@ from tests.support.tiny_model import Tiny
 IDS = [5, 77, 3, 200, 140, 9, 61, 30, 30, 12, 255]
 
 
-def decoder_of(tiny: Tiny, folder: Path, precision: Precision, *, slots: int = 1) -> Decoder:
+def decoder_of(tiny: Tiny, folder: Path, precision: Precision, *, slots: int = 1) -> CpuDecoder:
     weights = Weights(tiny.write(folder / "tiny.gguf"))
     write_graph(weights, folder, precision=precision, context=64)
-    return Decoder(folder, weights.shape, slots=slots, capacity=64, threads=1)
+    return CpuDecoder(folder, weights.shape, slots=slots, capacity=64, threads=1)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_graph_computes_what_plain_arithmetic_computes(tmp_path: Path, family: str, tied: bool) -> None:
     tiny = Tiny.random(family, tied=tied)
-    logits = decoder_of(tiny, tmp_path, "fp32").step(0, np.array([IDS]), [0])
-    np.testing.assert_allclose(logits[0], tiny.logits(IDS)[-1], atol=2e-4)
+    scores = decoder_of(tiny, tmp_path, "fp32").step(0, np.array([IDS]), [0])
+    np.testing.assert_allclose(scores[0].all(), tiny.logits(IDS)[-1], atol=2e-4)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
 def test_the_int8_graph_stays_near_plain_arithmetic(tmp_path: Path, family: str) -> None:
     tiny = Tiny.random(family, tied=False)
-    logits = decoder_of(tiny, tmp_path, "int8").step(0, np.array([IDS]), [0])
+    logits = [scores.all() for scores in decoder_of(tiny, tmp_path, "int8").step(0, np.array([IDS]), [0])]
     wanted = tiny.logits(IDS)[-1]
     assert np.abs(logits[0] - wanted).max() < 0.12 * np.abs(wanted).max()
     assert np.corrcoef(logits[0], wanted)[0, 1] > 0.995

@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 ACCEL ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help install demo up down test drill-kill lint format types check bench-steps lock clean
+# What torch needs on GPUs only and loads on first use; its other libraries of CUDA it loads in any case.
+UNUSED_BY_EXPORT := triton cuda-toolkit cuda-bindings cuda-pathfinder nvidia-cusolver nvidia-cuda-cccl nvidia-nvtx
+
+.PHONY: help install demo up down test test-oracle export-env drill-kill lint format types check bench-steps bench-llm lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,11 +36,23 @@ down: install ## stop it
 test: install ## every test on real servers, except the slow drills
 	@$(BIN)/python -m pytest -q
 
+export-env: install ## the environment that `milepost models export --with optimum` runs in (2 GB to fetch)
+	@$(BIN)/python -m infra.models.export
+
+test-oracle: export-env ## our graphs beside those that optimum exports
+	@$(BIN)/python -m pytest -q --timeout=1800 tests/oracle
+
 drill-kill: install ## kill -9 of every process at 50 random moments; nothing lost, nothing twice
 	@$(BIN)/python -m tests.drill.kill --kills 50 $(ARGS)
 
 bench-steps: install ## a durable step beside LangGraph, DBOS and Restate
 	@$(BIN)/python -m tests.bench.steps.run $(ARGS)
+
+bench-llm: install ## the llm engine beside onnxruntime-genai, llama.cpp and transformers
+	@$(BIN)/python -m tests.bench.llm.run $(ARGS)
+
+eval-llm: install ## how often the default model calls rightly and answers rightly (ARGS="bfcl --limit 50", ARGS=dialogues)
+	@$(BIN)/python -m tests.eval.run $(ARGS)
 
 lint: install ## ruff and the import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
@@ -52,9 +67,9 @@ check: lint types test ## all three
 
 lock: ## renew the hashed locks (needs uv)
 	@for accel in cpu gpu; do uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --extra $$accel --extra local --extra aliyun --extra dev infra/locks/build.in -o infra/locks/$$accel.txt; done
+	  --extra $$accel --extra local --extra aliyun --extra openai --extra dev infra/locks/build.in -o infra/locks/$$accel.txt; done
 	@uv pip compile -q --group pyproject.toml:export --universal --python-version 3.11 --generate-hashes --no-header \
-	  --no-emit-index-url -o infra/locks/export.txt
+	  --no-emit-index-url $(addprefix --no-emit-package ,$(UNUSED_BY_EXPORT)) -o infra/locks/export.txt
 
 clean: ## remove what was made, except models
 	@rm -rf $(VENV) .bench .milepost build dist *.egg-info

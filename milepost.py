@@ -31,25 +31,32 @@ from runtime.client import Client
 from runtime.service import Service, Worker
 from schemas.agent import AgentSpec, Budget
 from schemas.errors import MilepostError
-from schemas.messages import Generation, Message, Prompt
+from schemas.messages import ChoiceOutput, Generation, JsonOutput, Manner, Message, Prompt, RegexOutput, Sampling
 from schemas.tools import Part, Preview, ToolCall, ToolCard, ToolResult
+from services.llm.own import LLM
 from tool_adapters.modelscope import Tool
 from tool_adapters.python import tool
 
 __all__ = [
+    "LLM",
     "Agent",
     "AgentSpec",
     "Approval",
     "Budget",
+    "ChoiceOutput",
     "Client",
     "Generation",
     "Item",
+    "JsonOutput",
+    "Manner",
     "Message",
     "MilepostError",
     "Part",
     "Preview",
     "Prompt",
+    "RegexOutput",
     "Result",
+    "Sampling",
     "Service",
     "Stack",
     "Step",

@@ -20,21 +20,25 @@ from infra import logs
 from infra.local_stack import attached, start_detached
 from infra.settings import Settings, load
 from infra.stack import NotRunning
-from infra.wiring import World, load_model, open_ledger, open_world
+from infra.wiring import World, bring_model, open_ledger, open_world
 from runtime.client import Client as RunClient
-from runtime.client import Delta, Update, answer_of, read_delta
+from runtime.client import Update, answer_of
 from runtime.errors import Unreachable
 from runtime.service import Worker
+from runtime.speech import Delta, hear_text
 from runtime.state import RunState
 from runtime.timeline import summary
 from schemas import subjects
-from schemas.agent import AgentSpec, Budget, WhenBusy
+from schemas.agent import AgentSpec, Budget, Priority, WhenBusy
 from schemas.commands import RequestApproval
 from schemas.events import ToolReturned
 from schemas.ids import CommandId, RunId
+from schemas.messages import Manner
 from schemas.tools import Preview, ToolResult
 from services.llm.adapted import AdaptedModel, Parser, PromptGenerator
 from services.llm.model import TextModel
+from services.llm.models import Models
+from services.llm.own import LLM, OwnModel
 from services.llm.service import llm_service
 from services.tools.service import Toolbox
 from tool_adapters.python import tool as as_tool
@@ -164,7 +168,12 @@ class Stack:
     async def host_model(self, model: TextModel) -> str:
         """Answer Generate with this model in this process; returns its lane."""
         lane, world = f"py-{secrets.token_hex(6)}", self.world
-        await self._host(Worker(llm_service(model, lane=lane), world.log, world.bus, world.clock, name=world.name))
+
+        async def bring(name: str) -> TextModel:
+            return model if name == model.name else await bring_model(world.settings, name)
+
+        service = llm_service(Models(model.name, bring), world.clock, lane=lane)
+        await self._host(Worker(service, world.log, world.bus, world.clock, name=world.name))
         return lane
 
     async def _host(self, worker: Worker) -> None:
@@ -198,14 +207,16 @@ def stack_at(home: str | Path | None) -> Stack:
 class Agent:
     """An agent to ask: `Agent("ops").run("renew i-... for 3 months").text`.
 
-    model: the stack's model by name, or an object with `generate()` that is hosted in this process. tools: names in
+    model: one by name, or an `LLM` of your own that is hosted in this process; fallback: names to ask when it cannot
+    answer. manner: how it is to speak (wire form, JSON or regex or choice output, certified). tools: names in
     the catalogue, functions, `@tool`s or `Tool` objects; the latter are hosted in this process. prompt and parser: functions
     around the model, which is then loaded in this process unless one is given. approve: decides about planned
     writes; without it they are refused. Writes that are never to be asked about need approval="never".
     """
 
     def __init__(
-        self, name: str = "assistant", *, instructions: str = "", model: str | TextModel = "default",
+        self, name: str = "assistant", *, instructions: str = "", model: str | LLM | TextModel = "default",
+        fallback: Iterable[str] = (), manner: Manner | None = None, priority: Priority = "interactive",
         tools: Iterable[str | Tool | Callable[..., object]] = (), tool_k: int = 3, knowledge_k: int = 2,
         prompt: PromptGenerator | None = None, parser: Parser | None = None, budget: Budget | None = None,
         approval: Literal["writes", "destructive", "never"] = "writes", when_busy: WhenBusy = "queue",
@@ -219,18 +230,27 @@ class Agent:
         host = self._model_host(model, prompt, parser)
         self.spec = AgentSpec(
             name=name, instructions=instructions, model=model if isinstance(model, str) else model.name, model_host=host,
+            fallback=tuple(fallback), manner=manner or Manner(), priority=priority,
             tools=(*names, *(tool.card.name for tool in hosted)), tool_k=tool_k, knowledge_k=knowledge_k,
             budget=budget or Budget(), approval=approval, when_busy=when_busy,
         )  # fmt: skip
         self.reset()
 
-    def _model_host(self, model: str | TextModel, prompt: PromptGenerator | None, parser: Parser | None) -> str:
+    def _model_host(self, model: str | LLM | TextModel, prompt: PromptGenerator | None, parser: Parser | None) -> str:
         if isinstance(model, str) and prompt is None and parser is None:
             return "main"
-        found = self.stack.call(load_model(self.stack.settings)) if isinstance(model, str) else model
+        found = self._found(model)
         if prompt or parser:
             found = AdaptedModel(found, prompt=prompt, parser=parser)
         return self.stack.call(self.stack.host_model(found))
+
+    def _found(self, model: str | LLM | TextModel) -> TextModel:
+        if isinstance(model, LLM):
+            return OwnModel(model)
+        if isinstance(model, str):
+            settings = self.stack.settings
+            return self.stack.call(bring_model(settings, settings.model.name if model == "default" else model))
+        return model
 
     def reset(self) -> None:
         """Begin a new conversation: what was said before is not recalled."""
@@ -285,12 +305,11 @@ class Agent:
         try:
             asked = await self.client.ask(task, agent=self.spec, conversation=self.conversation, key=key)
 
-            async def hear(subject: str, data: bytes) -> None:
-                put(_text(read_delta(data, subject.rsplit(".", 1)[-1])))
+            def hear(delta: Delta) -> None:
+                put(Text(delta.text, delta.attempt, delta.offset))
 
             seen: _Seen = _Seen()
-            heard = subjects.delta(self.client.tenant, asked.run, "*")
-            async with self.client.bus.hear(heard, hear):
+            async with hear_text(self.client.bus, self.client.tenant, asked.run, hear):
                 async for update in self.client.follow(asked.run):
                     for item in self._items(update, seen):
                         put(item)
@@ -329,10 +348,6 @@ class _Seen:
     steps: list[Step] = field(default_factory=list)
     results: list[ToolResult] = field(default_factory=list)
     approvals: set[CommandId] = field(default_factory=set)
-
-
-def _text(delta: Delta) -> Text:
-    return Text(delta.text, delta.attempt, delta.offset)
 
 
 def _sorted_out(tools: Iterable[str | Tool | Callable[..., object]]) -> tuple[list[str], list[Tool]]:

@@ -93,6 +93,10 @@ class Model(_Group):
 
     name: str = Field("qwen2.5-coder-0.5b-instruct", description="its name in the catalogue (milepost models ls)")
     home: Path = Field(default_factory=_shared_models, description="where model files are kept, shared by projects")
+    folder: Path | None = Field(None, description="a folder of your own that is asked for model files before any hub")
+    precision: Literal["auto", "int8", "int4", "fp32", "fp16", "bf16", "int4-fp16"] = Field(
+        "auto", description="of the weights that are served; auto: what suits the model and the device"
+    )
     provider: Literal["auto", "cpu", "cuda"] = Field("auto", description="what ONNX Runtime runs on")
     threads: PositiveInt | None = Field(None, description="threads of the model; all cores if not set")
     scripted: Path | None = Field(None, description="a file of prepared answers, in place of a model")

@@ -156,16 +156,17 @@ async def _conductor(world: World) -> list[Work]:
 
 
 async def _llm(world: World) -> list[Work]:
-    from services.llm.loading import LoadingModel
+    from services.llm.models import Models
     from services.llm.service import llm_service
 
     settings = world.settings
     if settings.model.scripted:
         from services.llm.scripted import ScriptedModel
 
-        return [world.worker(llm_service(ScriptedModel.load(settings.model.scripted), at_once=64))]
-    model = LoadingModel(settings.model.name, lambda: load_model(settings))
-    return [world.worker(llm_service(model)), model.load()]
+        scripted = Models.of(ScriptedModel.load(settings.model.scripted))
+        return [world.worker(llm_service(scripted, world.clock, at_once=64))]
+    models = Models(settings.model.name, lambda name: bring_model(settings, name))
+    return [world.worker(llm_service(models, world.clock)), models.load()]
 
 
 async def _retrieval(world: World) -> list[Work]:
@@ -234,15 +235,25 @@ def open_ledger(settings: Settings) -> EffectLedger:
     return PostgresEffectLedger(_engine(settings))
 
 
-async def load_model(settings: Settings) -> TextModel:
-    """The language model, fetched and built if need be. Takes seconds, minutes the first time."""
-    from infra.models.build import build
+async def bring_model(settings: Settings, name: str) -> TextModel:
+    """A language model by its name: a remote one, or one that is fetched and built here if need be, which may take minutes.
+
+    Raises UnknownModel, and what goes wrong on the way.
+    """
+    from infra.models.build import build, precision_for
+    from infra.models.catalogue import find
     from infra.models.fetch import ensure
+    from infra.models.remote import remotes
     from services.llm.onnx_model import OnnxModel
 
-    name, home = settings.model.name, settings.model.home
-    await ensure(name, home=home, offline=settings.model.offline)
-    folder = await build(name, home)
+    home = settings.model.home
+    if remote := remotes(home).get(name):
+        from services.llm.openai_model import Endpoint, OpenAIModel
+
+        return OpenAIModel(name, Endpoint(remote.base_url, remote.model, remote.key(name), remote.timeout_s))
+    await ensure(name, home=home, offline=settings.model.offline, folder=settings.model.folder)
+    precision = precision_for(find(name, home), settings.model.precision, settings.model.provider)
+    folder = await build(name, home, precision)
     return await asyncio.to_thread(OnnxModel.load, folder, threads=settings.model.threads, provider=settings.model.provider)
 
 

@@ -8,8 +8,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-import orjson
-
 from runtime.bus import Bus
 from runtime.clock import Clock
 from runtime.fold import Folded
@@ -57,16 +55,6 @@ class Update:
 
     stored: Stored
     state: RunState
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """Generated text on its way. offset: characters of this attempt before it; a new attempt replaces the text."""
-
-    command: str
-    attempt: int
-    offset: int
-    text: str
 
 
 class Client:
@@ -178,14 +166,3 @@ def answer_of(state: RunState) -> str:
         f"Run {state.run} ended without an answer ({state.outcome}).",
         why=f"{failure.what} {failure.why}".strip() if failure else "", hint=f"milepost runs show {state.run}",
     )  # fmt: skip
-
-
-def read_delta(data: bytes, command: str) -> Delta:
-    """A piece of text as it was heard on the bus."""
-    said = orjson.loads(data)
-    return Delta(command, int(said["attempt"]), int(said["offset"]), str(said["text"]))
-
-
-def write_delta(delta: Delta) -> bytes:
-    """A piece of text as it is told on the bus."""
-    return orjson.dumps({"attempt": delta.attempt, "offset": delta.offset, "text": delta.text})

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
 import structlog
 
-from runtime.bus import Bus, Reply, ServiceInfo
+from runtime.bus import Bus, Hear, Reply, ServiceInfo
 from runtime.clock import Clock
 from runtime.errors import NotYet, Retryable, Unreachable
 from runtime.log import Delivery, Log
@@ -63,7 +63,7 @@ Handle = Callable[[CommandT, Context], Awaitable[AnyEvent]]
 
 @dataclass(slots=True)
 class Service:
-    """Who answers which commands and questions.
+    """Who answers which commands and questions, and what it hears beside (subject -> receiver).
 
     attempts: how often a command is tried before StepFailed; 0 is without end. at_once: commands worked
     on side by side. ack_wait_s: how long a silent worker keeps a command before another gets it.
@@ -78,6 +78,7 @@ class Service:
     ack_wait_s: float = 10.0
     handlers: dict[type[Command], Handle[Command]] = field(default_factory=dict)
     answers: dict[str, Reply] = field(default_factory=dict)
+    hears: dict[str, Hear] = field(default_factory=dict)
     stats: Callable[[], dict[str, object]] = dict
 
     def on(self, command: type[CommandT]) -> Callable[[Handle[CommandT]], Handle[CommandT]]:
@@ -120,7 +121,10 @@ class Worker:
         async with (
             self._bus.serve(info, service.answers, self.stats),
             self._bus.hear(subjects.stop(service.role, "*"), self._stop),
+            AsyncExitStack() as hearing,
         ):
+            for subject, receive in service.hears.items():
+                await hearing.enter_async_context(self._bus.hear(subject, receive))
             if ready:
                 ready.set()
             heart = asyncio.get_running_loop().create_task(self._beat())

@@ -92,6 +92,11 @@ def _generated(event: Generated) -> str:
     said = event.generation
     usage = f"[{said.usage.prompt_tokens} tokens in ({said.usage.cached_tokens} cached), {said.usage.completion_tokens} out]"
     what = "; ".join(call_line(call) for call in said.calls) if said.calls else said.text
+    if said.malformed:
+        what = f"cannot be read, goes back to the model: {said.malformed}"
+    notes = [*(f"instead of {each}" for each in said.tried), *(f"without {each}" for each in said.cut)]
+    if notes:
+        what = f"({'; '.join(notes)}) {what}"
     return f"{short(what, WIDTH - len(usage) - 1)} {usage}"
 
 

@@ -58,6 +58,8 @@ PLACES = (
         "nowhere", ("RequestApproval",),
     ),
     Place("deltas", "mp.delta.{tenant}.{run}.{command}", "Text as it is generated.", "nowhere", ("Delta",)),
+    Place("missed", "mp.missed.{tenant}.{run}.{command}", "A listener missed text: say it again.", "nowhere", ("Missed",)),
+    Place("busy", "mp.busy.{tenant}.{run}.{command}", "The model takes no more for now.", "nowhere", ("Busy",)),
     Place("stops", "mp.stop.{role}.{run}", "A run was cancelled: give up its work.", "nowhere", ("Stop",)),
     Place(
         "cards", "mp.card.{tenant}.{lane}.{tool}", "A tool and its host; an empty message takes it back.",
@@ -85,13 +87,27 @@ TOKENS: dict[str, str] = {
 
 _PLAIN: dict[str, tuple[str, Object | None]] = {
     "Delta": (
-        "A piece of generated text. offset: characters of this attempt before it; a new attempt replaces the text.",
+        "A piece of generated text. offset: characters of this attempt before it; a higher attempt replaces the text.",
         {
             "type": "object", "required": ["attempt", "offset", "text"],
             "properties": {
                 "attempt": {"type": "integer", "minimum": 1}, "offset": {"type": "integer", "minimum": 0},
                 "text": {"type": "string"},
             },
+        },
+    ),
+    "Missed": (
+        "How much a listener has; what follows is told again as deltas, until the fact holds the whole text.",
+        {
+            "type": "object", "required": ["attempt", "offset"],
+            "properties": {"attempt": {"type": "integer", "minimum": 0}, "offset": {"type": "integer", "minimum": 0}},
+        },
+    ),
+    "Busy": (
+        "Back-pressure: the command is tried again after so many seconds. limit: requests that may wait.",
+        {
+            "type": "object", "required": ["retry_after_s", "limit"],
+            "properties": {"retry_after_s": {"type": "number"}, "limit": {"type": "integer"}},
         },
     ),
     "Stop": ("An empty message: the subject says it all.", None),
@@ -171,6 +187,8 @@ def _operations() -> Iterator[tuple[str, Json]]:
             yield f"{role}StatesFacts", _operation("send", "facts", said, f"What {role} states by itself.")
     yield "conductorStopsWork", _operation("send", "stops", ["Stop"], "A run was cancelled.")
     yield "llmTellsDeltas", _operation("send", "deltas", ["Delta"], "Whoever listens hears the text as it comes.")
+    yield "llmHearsMissed", _operation("receive", "missed", ["Missed"], "Text under way is told again from an offset.")
+    yield "llmTellsBusy", _operation("send", "busy", ["Busy"], "Back-pressure, told to whoever waits.")
     yield "toolsPublishCards", _operation("send", "cards", ["ToolCard"], "A host says which tools it has.")
     yield "retrievalReadsCards", _operation("receive", "cards", ["ToolCard"], "The catalogue is what the cards make up.")
     yield "servicesAnswerQuestions", _operation("receive", "services", ["Question"], "The answer goes to the reply subject.")

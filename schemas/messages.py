@@ -67,15 +67,16 @@ Wire: TypeAlias = Literal["model", "json", "hermes", "openai", "msagent", "mrkl"
 class Manner(Grown):
     """How a model is to speak, beside what it reads.
 
-    wire: the form of tools, calls and results. constrained: only what parses can be written; without it a reply that
-    is no valid call goes back to the model. parallel: several calls in one reply. output: what an answer must look
-    like. certified: alone in its batch, nothing reused, with fixed threads and chunks, so that it can be executed again
-    token for token.
+    wire: the form of tools, calls and results. calls: whether it may call a tool, must, or must not. constrained: only
+    what parses can be written; without it a reply that is no valid call goes back to the model. parallel: several calls
+    in one reply. output: what an answer must look like. certified: alone in its batch, nothing reused, with fixed threads
+    and chunks, so that it can be executed again token for token.
     """
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"wire", "constrained", "parallel", "output", "certified"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"wire", "calls", "constrained", "parallel", "output", "certified"})
 
     wire: Wire = "model"
+    calls: Literal["auto", "required", "never"] = "auto"
     constrained: bool = True
     parallel: bool = False
     output: Output | None = None

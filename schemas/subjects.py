@@ -4,6 +4,8 @@ Facts     mp.ev.{segment}.{partition}.{run}.{tenant}.{role}.{slot}
 Commands  mp.cmd.{role}.{lane}.{tenant}.{run}.{command}
 Asks      mp.ask.{tenant}.{run}.{command}          a person is asked (core; the log holds the truth)
 Deltas    mp.delta.{tenant}.{run}.{command}        text as it is generated (core)
+Missed    mp.missed.{tenant}.{run}.{command}       a listener missed text: say it again from there (core)
+Busy      mp.busy.{tenant}.{run}.{command}         the model takes no more for now (core)
 Stops     mp.stop.{role}.{run}                     a run was cancelled: give up its work (core)
 Cards     mp.card.{tenant}.{lane}.{tool}           a tool and its host, last value kept
 Services  mp.svc.{role}.{verb}                     questions to a service (core request and reply)
@@ -125,8 +127,25 @@ def ask(tenant: str, run: RunId, command_id: str) -> str:
 
 def delta(tenant: str, run: RunId, command_id: str) -> str:
     """Where the text of one generation is heard as it comes; `*` for the command hears all of a run."""
-    last = command_id if command_id == "*" else checked_token(command_id)
-    return f"{ROOT}.delta.{checked_token(tenant)}.{checked_run(run)}.{last}"
+    return _heard("delta", tenant, run, command_id)
+
+
+def missed(tenant: str, run: str, command_id: str) -> str:
+    """Where a listener says which text it missed; `*` for all three hears every listener."""
+    return _heard("missed", tenant, run, command_id)
+
+
+def busy(tenant: str, run: str, command_id: str) -> str:
+    """Where a run hears that its model takes no more for now; `*` for the command hears all of a run."""
+    return _heard("busy", tenant, run, command_id)
+
+
+def _heard(kind: str, tenant: str, run: str, command_id: str) -> str:
+    checked = (
+        "*" if tenant == "*" else checked_token(tenant), "*" if run == "*" else checked_run(run),
+        "*" if command_id == "*" else checked_token(command_id),
+    )  # fmt: skip
+    return ".".join((ROOT, kind, *checked))
 
 
 def stop(role: Role | str, run: str) -> str:

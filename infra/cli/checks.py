@@ -21,6 +21,7 @@ from infra.embedded import nats_server, postgres
 from infra.local_stack import attached
 from infra.models.catalogue import UnknownModel, find
 from infra.models.fetch import on_disk
+from infra.models.remote import remotes
 from infra.processes import last_lines
 from infra.session import session
 from infra.settings import Settings
@@ -167,9 +168,13 @@ def models(settings: Settings) -> Iterator[Finding]:
     if settings.model.scripted is not None:
         yield Finding("models", "ok", f"none: {settings.model.scripted} speaks instead")
         return
+    far = remotes(settings.model.home)
     for name in _used(settings):
+        if name in far:
+            yield Finding("models", "ok", f"{name} speaks through {far[name].base_url}")
+            continue
         try:
-            there, size = on_disk(name, settings.model.home), find(name).file.size
+            there, size = on_disk(name, settings.model.home), find(name, settings.model.home).file.size
         except UnknownModel as error:
             yield Finding("models", "fail", error.what, error.hint)
             continue
@@ -190,7 +195,8 @@ def _used(settings: Settings) -> tuple[str, str]:
 
 def _complete(settings: Settings) -> bool:
     try:
-        return all(on_disk(name, settings.model.home).verified for name in _used(settings))
+        far = remotes(settings.model.home)
+        return all(name in far or on_disk(name, settings.model.home).verified for name in _used(settings))
     except UnknownModel:
         return False
 

@@ -1,56 +1,58 @@
-"""Models: what the catalogue has and what is on this disk; fetch and build with a progress bar."""
+"""Models: what the catalogue has, what a person added, and what of it is on this disk, built, verified and how fast."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, TypedDict, TypeVar
 
 import typer
 
 from infra.cli.options import Home, Json, settings_from
 from infra.cli.show import as_json, console, plain, print_json, print_table, use_json
+from schemas.errors import MilepostError
 
 if TYPE_CHECKING:
-    from infra.models.catalogue import ModelCard
+    from rich.progress import Progress
+
+    from infra.models import fetch
+    from infra.models.catalogue import ModelCard, Source
+    from infra.models.remote import Remote
     from infra.settings import Settings
 
+T = TypeVar("T")
 EMBEDDER = "multilingual-e5-small"
-_COLOURS = {"verified": "green", "not verified": "yellow"}
+_COLOURS = {"verified": "green", "not verified": "yellow", "ok": "green"}
 
-models = typer.Typer(no_args_is_help=True, help="List models and fetch them.")
+Name = Annotated[str, typer.Argument(help="A model of `models ls`.", show_default=False)]
+NewName = Annotated[str | None, typer.Option("--name", help="What to call it here; made of the file's if not given.")]
+Chat = Annotated[str | None, typer.Option(help="The chat format it speaks, in place of the one its template tells.")]
+Licence = Annotated[str | None, typer.Option(help="Its licence, where its files do not tell.")]
+Precision = Annotated[str, typer.Option(help="int8, int4, fp32, fp16, bf16 or int4-fp16; auto: the model's usual one.")]
+
+models = typer.Typer(no_args_is_help=True, help="List, fetch, build, check and add models.")
+
+
+def _run(work: Coroutine[None, None, T]) -> T:
+    import asyncio
+
+    return asyncio.run(work)
 
 
 def add_to(app: typer.Typer) -> None:
     """Add this file's commands."""
     models.command("ls")(list_)
-    models.command()(pull)
+    for command in (show, pull, build, verify, bench, add, export, remote, rm):
+        models.command()(command)
     app.add_typer(models, name="models")
 
 
-def list_(home: Home = None, json: Json = False) -> None:
-    """List the models of the catalogue: size, licence, where they lie, verified or not."""
-    from infra.models.catalogue import CATALOGUE
-
-    use_json(json)
-    settings = settings_from(home).settings
-    found = [_row(card, settings) for card in CATALOGUE.values()]
-    if as_json():
-        print_json(found)
-        return
-    rows = [
-        (
-            plain(each["name"], "bold" if each["in_use"] else ""), plain(each["state"], _COLOURS.get(each["state"], "dim")),
-            f"{each['size'] / 1e6:.0f} MB", each["licence"], each["kind"], each["languages"],
-        )
-        for each in found
-    ]  # fmt: skip
-    print_table(("model", "state", "size", "licence", "kind", "languages"), rows, right=("size",))
-    about = plain(f"They lie in {settings.model.home}; bold: in use here · milepost models pull NAME", "dim")
-    console(stderr=True).print(about)
+# --- looking --------------------------------------------------------------------------------------
 
 
 class Row(TypedDict):
-    """A model as it is listed. size: bytes; path: empty when its file is not here."""
+    """A model as it is listed. size: bytes; path: empty when its file is not here; built: precisions that are there."""
 
     name: str
     title: str
@@ -61,37 +63,215 @@ class Row(TypedDict):
     state: str
     path: str
     sha256: str
+    built: list[str]
+    origin: str
     in_use: bool
 
 
+def list_(home: Home = None, json: Json = False) -> None:
+    """List the models of the catalogue and those that were added: size, licence, where they lie, verified or not."""
+    from infra.models.added import added
+    from infra.models.catalogue import CATALOGUE
+    from infra.models.remote import remotes
+
+    use_json(json)
+    settings = settings_from(home).settings
+    cards = [*CATALOGUE.values(), *added(settings.model.home)]
+    found = [_row(card, settings) for card in cards]
+    found += [_remote_row(name, each, settings) for name, each in sorted(remotes(settings.model.home).items())]
+    if as_json():
+        print_json(found)
+        return
+    rows = [
+        (
+            plain(each["name"], "bold" if each["in_use"] else ""), plain(each["state"], _COLOURS.get(each["state"], "dim")),
+            f"{each['size'] / 1e6:.0f} MB" if each["size"] else "", ", ".join(each["built"]), each["licence"], each["kind"],
+            each["languages"],
+        )
+        for each in found
+    ]  # fmt: skip
+    print_table(("model", "state", "size", "built", "licence", "kind", "languages"), rows, right=("size",))
+    about = plain(f"They lie in {settings.model.home}; bold: in use here · milepost models show NAME", "dim")
+    console(stderr=True).print(about)
+
+
 def _row(card: ModelCard, settings: Settings) -> Row:
+    from infra.models.build import built
     from infra.models.fetch import on_disk
 
     there = on_disk(card.name, settings.model.home)
     if there.size:
         state = "verified" if there.verified else "not verified"
+    elif card.parts:
+        state = "gone"
     else:
         state = f"{there.partial * 100 // card.file.size} % fetched" if there.partial else "not fetched"
     return {
         "name": card.name, "title": card.title, "kind": card.kind, "size": card.file.size, "licence": card.licence,
         "languages": ", ".join(card.languages), "state": state, "path": str(there.path) if there.size else "",
-        "sha256": card.file.sha256, "in_use": card.name in (settings.model.name, EMBEDDER),
+        "sha256": card.file.sha256, "built": [precision for precision, _ in built(card, settings.model.home)],
+        "origin": "added" if card.parts else "catalogue", "in_use": card.name in (settings.model.name, EMBEDDER),
     }  # fmt: skip
 
 
-def pull(
-    name: Annotated[str, typer.Argument(help="A model of `models ls`.", show_default=False)],
-    home: Home = None,
-    json: Json = False,
-) -> None:
-    """Fetch a model, check it against its pinned SHA-256 and build its graph; goes on where it stopped."""
-    import asyncio
+def _remote_row(name: str, remote: Remote, settings: Settings) -> Row:
+    return {
+        "name": name, "title": remote.model, "kind": "remote", "size": 0, "licence": "", "languages": "",
+        "state": remote.base_url, "path": "", "sha256": "", "built": [], "origin": "remote",
+        "in_use": name == settings.model.name,
+    }  # fmt: skip
 
+
+def show(name: Name, home: Home = None, json: Json = False) -> None:
+    """Show one model: sources, sums, licence, chat format, context, and what was built of it."""
+    from infra.models.build import built, precisions, written
+    from infra.models.catalogue import find
+
+    use_json(json)
+    settings = settings_from(home).settings
+    card = find(name, settings.model.home)
+    builds = {precision: folder for precision, folder in built(card, settings.model.home)}
+    chat = card.chat if isinstance(card.chat, str) or card.chat is None else dict(card.chat)
+    sources = [_source(source) for source in card.file.sources]
+    facts: dict[str, object] = {
+        **_row(card, settings), "chat": chat, "context": card.context, "memory": card.memory,
+        "sources": sources, "precision": card.precision,
+        "precisions": list(precisions(card)), "exporter": card.exporter,
+        "files": [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in card.parts or (card.file,)],
+        "built": [{"precision": each, "path": str(path), "size": written(path)} for each, path in builds.items()],
+    }  # fmt: skip
+    if as_json():
+        print_json(facts)
+        return
+    spoken = chat if isinstance(chat, str) else str(chat["name"]) if chat else ""
+    rows = [
+        ("model", f"{card.title} ({card.kind})"), ("state", facts["state"]), ("licence", card.licence),
+        ("languages", ", ".join(card.languages)), ("chat", spoken), ("context", f"{card.context} tokens"),
+        ("memory", f"about {card.memory / 1e6:.0f} MB"),
+        *((f"source {number}", source) for number, source in enumerate(sources, start=1)),
+        *(("file", f"{file.name}, {file.size} bytes, SHA-256 {file.sha256}") for file in card.parts or (card.file,)),
+        *(("built", f"{each}, {written(path) / 1e6:.0f} MB, {path}") for each, path in builds.items()),
+    ]  # fmt: skip
+    print_table(("", ""), [(plain(label, "dim"), str(value)) for label, value in rows if value])
+
+
+def _source(source: Source) -> str:
+    from infra.models.catalogue import Folder, Hub, Wheels
+
+    match source:
+        case Hub(name=name, url=url):
+            return f"{name}: {url}"
+        case Folder(path=path):
+            return f"local: {path}"
+        case Wheels(parts=parts):
+            last = f" ... {parts[-1].distribution}" if len(parts) > 1 else ""
+            return f"wheels: {parts[0].distribution}{last} {parts[0].version}"
+
+
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Models of `models ls`; all that are here if none.")] = None,
+    home: Home = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Read every byte of models and of what was built of them, and compare with the sums that were pinned."""
+    from infra.models.added import added
+    from infra.models.catalogue import CATALOGUE, find
+    from infra.models.fetch import on_disk
+
+    use_json(json)
+    where = settings_from(home).settings.model.home
+    here = [card.name for card in (*CATALOGUE.values(), *added(where)) if card.parts or on_disk(card.name, where).size]
+    checked = [check for name in names or here for check in _checks(find(name, where), where)]
+    if as_json():
+        print_json(checked)
+    else:
+        rows = [(each["model"], each["what"], plain(each["state"], _COLOURS.get(each["state"], "red"))) for each in checked]
+        print_table(("model", "what", "state"), rows)
+    if any(each["state"] != "ok" for each in checked):
+        raise typer.Exit(1)
+
+
+def _checks(card: ModelCard, home: Path) -> Iterator[dict[str, str]]:
+    """The source of a model, then each of its builds: ok, or what is wrong."""
+    from infra.models import fetch
+    from infra.models.build import built
+
+    try:
+        _run(fetch.verify(card.name, home=home))
+        state = "ok"
+    except MilepostError as error:
+        state = f"{error.what} {error.why}".strip()
+    yield {"model": card.name, "what": card.file.name, "state": state}
+    for precision, folder in built(card, home):
+        yield {"model": card.name, "what": f"built {precision}", "state": _built_state(card, folder)}
+
+
+def _built_state(card: ModelCard, folder: Path) -> str:
+    if card.kind == "embedding":
+        return "ok" if any(folder.iterdir()) else "it is empty"  # its manifest pins no files
+    from services.llm.build import faults
+
+    try:
+        return "; ".join(faults(folder)) or "ok"
+    except MilepostError as error:
+        return error.why
+
+
+def bench(
+    name: Name, precision: Precision = "auto",
+    seconds: Annotated[float, typer.Option(help="No round begins after so many.")] = 20.0,
+    home: Home = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Measure prefill, decode and time to first token on this machine, roughly, in less than a minute."""
+    from dataclasses import asdict
+
+    from infra.models import bench as speed
+    from infra.models.build import build as build_model
+    from infra.models.build import precision_for
+    from infra.models.catalogue import find
+    from infra.models.fetch import ensure
+
+    use_json(json)
+    model = settings_from(home).settings.model
+    card = find(name, model.home)
+    if card.kind != "text":
+        raise MilepostError(
+            f"{name} says nothing that could be measured.", why="it is an embedding model", hint="milepost models ls"
+        )
+    wanted = precision_for(card, model.precision if precision == "auto" else precision, model.provider)
+
+    async def measured() -> speed.Figures:
+        await ensure(name, home=model.home, offline=model.offline, folder=model.folder)
+        folder = await build_model(name, model.home, wanted)
+        return await speed.bench(folder, threads=model.threads, provider=model.provider, seconds=seconds)
+
+    figures = _run(measured())
+    if as_json():
+        print_json({"name": name, "precision": wanted, **asdict(figures)})
+        return
+    rows = [
+        ("prefill", f"{figures.prefill_tok_s:.0f} tokens/s", f"{figures.prompt_tokens} tokens"),
+        ("decode", f"{figures.decode_tok_s:.1f} tokens/s", "one stream"),
+        ("first token", f"{figures.ttft_cold_ms:.0f} ms", "new prompt"),
+        ("first token", f"{figures.ttft_warm_ms:.0f} ms", "same prompt again"),
+        ("loading", f"{figures.load_s:.1f} s", f"{wanted} on {figures.provider}"),
+    ]
+    print_table(("", "", ""), [(plain(label, "dim"), value, plain(about, "dim")) for label, value, about in rows])
+
+
+# --- having ---------------------------------------------------------------------------------------
+
+
+def pull(
+    name: Name,
+    source: Annotated[Path | None, typer.Option("--from", help="A folder that has the file.", show_default=False)] = None,
+    home: Home = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Fetch a model, check it against its pinned SHA-256 and build its graph; goes on where it stopped."""
     from infra.models.fetch import on_disk
 
     use_json(json)
     settings = settings_from(home).settings
-    folder = asyncio.run(_fetch(settings, (name,)))[0]
+    folder = _run(_fetch(settings, (name,), source))[0]
     there = on_disk(name, settings.model.home)
     if as_json():
         about = {"name": name, "path": str(there.path), "size": there.size, "verified": there.verified}
@@ -100,36 +280,192 @@ def pull(
         console().print(plain(f"{name} is ready in {folder}"), soft_wrap=True)
 
 
+def build(name: Name, precision: Precision = "auto", home: Home = None, json: Json = False) -> None:
+    """Build the graph of a model that is here, in a precision; builds in several lie side by side."""
+    from infra.models.build import build as build_model
+    from infra.models.build import built_folder, written
+    from infra.models.catalogue import find
+    from infra.models.fetch import ensure
+
+    use_json(json)
+    model = settings_from(home).settings.model
+    built_folder(find(name, model.home), model.home, precision)  # a precision that is none is refused before a download
+
+    async def built() -> Path:
+        await ensure(name, home=model.home, offline=model.offline, folder=model.folder)
+        with _bars() as bars:
+            return await build_model(name, model.home, precision, on_bytes=_counter(bars, name))
+
+    folder = _run(built())
+    if as_json():
+        print_json({"name": name, "built": str(folder), "size": written(folder)})
+    else:
+        console().print(plain(f"{name} is built in {folder}, {written(folder) / 1e6:.0f} MB"), soft_wrap=True)
+
+
+def add(
+    source: Annotated[str, typer.Argument(help="A GGUF file, a folder with safetensors, or OWNER/NAME on a hub.")],
+    name: NewName = None, chat: Chat = None, licence: Licence = None, precision: Precision = "int8",
+    home: Home = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Add a model of the Llama, Qwen2 or Qwen3 family: it is checked, pinned and built; its files stay where they are."""
+    from infra.models.adding import add as add_model
+    from infra.models.hub import is_repository, repository
+
+    use_json(json)
+    where = settings_from(home).settings.model.home
+    wanted = "int8" if precision == "auto" else precision
+
+    local = Path(source).exists() or not is_repository(source)
+
+    async def added() -> ModelCard:
+        with _bars() as bars:
+            if local:
+                return await add_model(
+                    Path(source), home=where, name=name, chat=chat, licence=licence, precision=wanted,
+                    on_bytes=_counter(bars, source),
+                )  # fmt: skip
+            async with repository(source, home=where, on_progress=_teller(bars, source)) as fetched:
+                return await add_model(
+                    fetched, home=where, name=name, chat=chat, licence=licence, precision=wanted, added_from=source,
+                    on_bytes=_counter(bars, source),
+                )  # fmt: skip
+
+    _tell_added(_run(added()), where)
+
+
+def export(
+    source: Annotated[Path, typer.Argument(help="A folder with config.json and safetensors, or a GGUF file.")],
+    exporter: Annotated[str, typer.Option("--with", help="Who exports it: optimum.")] = "optimum",
+    name: NewName = None, chat: Chat = None, licence: Licence = None, home: Home = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Add a model of another architecture with the graph that optimum exports; it runs slower than one of our own."""
+    from infra.models.adding import export as export_model
+
+    use_json(json)
+    if exporter != "optimum":
+        raise MilepostError(f"There is no exporter {exporter!r}.", why="the one known is optimum", hint="--with optimum")
+    where = settings_from(home).settings.model.home
+    out = console(stderr=True)
+    silent = as_json()
+
+    def on_line(line: str) -> None:
+        if not silent:
+            out.print(plain(line, "dim"))
+
+    _tell_added(export_model(source, home=where, name=name, chat=chat, licence=licence, on_line=on_line), where)
+
+
+def _tell_added(card: ModelCard, home: Path) -> None:
+    chat = str(card.chat["name"]) if card.chat and not isinstance(card.chat, str) else str(card.chat)
+    if as_json():
+        print_json({
+            "name": card.name, "sha256": card.file.sha256, "licence": card.licence, "chat": chat, "context": card.context,
+            "path": str(home / card.name), "precision": card.precision,
+        })  # fmt: skip
+        return
+    console().print(plain(f"{card.name} is added: chat format {chat}, context {card.context}, licence {card.licence}"))
+    if card.licence == "unknown":
+        console(stderr=True).print(plain("its files tell no licence: say it with --licence", "yellow"))
+    console(stderr=True).print(plain(f"use it: MILEPOST_MODEL_NAME={card.name} milepost up", "dim"))
+
+
+def remote(
+    name: Annotated[str, typer.Argument(help="What to call it here.")],
+    url: Annotated[str, typer.Option(help="The endpoint, such as http://host:8000/v1.")],
+    model: Annotated[str, typer.Option(help="The model's name there.")],
+    key_env: Annotated[str, typer.Option(help="The environment variable that holds its API key.")] = "",
+    home: Home = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Name a model behind an OpenAI-compatible endpoint; its key is never stored."""
+    from pydantic import ValidationError
+
+    from infra.models.added import read_card
+    from infra.models.remote import Remote, add_remote
+
+    use_json(json)
+    where = settings_from(home).settings.model.home
+    if read_card(name, where):
+        raise MilepostError(f"There is a model {name} already.", hint=f"milepost models rm {name}, or choose another name")
+    try:
+        known = Remote(base_url=url, model=model, key_env=key_env)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        option = {"base_url": "--url", "model": "--model", "key_env": "--key-env"}.get(str(fault["loc"][0]), "")
+        raise MilepostError(f"{option} has a wrong value.", why=fault["msg"], hint="milepost models remote --help") from error
+    add_remote(where, name, known)
+    if as_json():
+        print_json({"name": name, **known.model_dump(mode="json")})
+    else:
+        console().print(plain(f"{name} speaks through {url} as {model}"))
+
+
+def rm(name: Name, home: Home = None, json: Json = False) -> None:
+    """Forget a model that was added, and what was built of it; its own files stay where they are."""
+    from infra.models.added import remove
+    from infra.models.remote import drop_remote
+
+    use_json(json)
+    where = settings_from(home).settings.model.home
+    if not drop_remote(where, name):
+        remove(name, where)
+    if as_json():
+        print_json({"removed": name})
+    else:
+        console().print(plain(f"{name} is forgotten"))
+
+
 def fetch_all(settings: Settings) -> None:
     """Fetch and build the language model and the embedder of these settings."""
-    import asyncio
+    from infra.models.remote import remotes
 
-    asyncio.run(_fetch(settings, (settings.model.name, EMBEDDER)))
+    here = () if settings.model.name in remotes(settings.model.home) else (settings.model.name,)
+    _run(_fetch(settings, (*here, EMBEDDER)))
 
 
-async def _fetch(settings: Settings, names: tuple[str, ...]) -> list[Path]:
+async def _fetch(settings: Settings, names: tuple[str, ...], source: Path | None = None) -> list[Path]:
+    from infra.models import build as builds
+    from infra.models import fetch
+    from infra.models.catalogue import find
+
+    model, made = settings.model, []
+    with _bars() as bars:
+        for name in names:
+            tell = _teller(bars, name)
+            folder = source or model.folder
+            await fetch.ensure(name, home=model.home, offline=model.offline, folder=folder, on_progress=tell)
+            wanted = builds.precision_for(find(name, model.home), model.precision, model.provider)
+            made.append(await builds.build(name, model.home, wanted, on_bytes=_counter(bars, name)))
+    return made
+
+
+# --- progress -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    from infra.models import build, fetch
-
-    out, said = console(stderr=True), set[str]()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    built = []
-    with Progress(*columns, console=out, disable=as_json(), transient=True) as bars:
-        for name in names:
-            bar = bars.add_task(name, total=None)
+    with Progress(*columns, console=console(stderr=True), disable=as_json(), transient=True) as bars:
+        yield bars
 
-            def tell(progress: fetch.Progress, bar=bar, name=name) -> None:  # type: ignore[no-untyped-def]
-                if (
-                    progress.why
-                    and not as_json()
-                    and (line := f"{name}: {progress.total / 1e6:.0f} MB {progress.why}") not in said
-                ):
-                    said.add(line)
-                    bars.console.print(plain(line, "dim"))
-                bars.update(bar, completed=progress.done, total=progress.total, description=f"{name} from {progress.source}")
 
-            await fetch.ensure(name, home=settings.model.home, offline=settings.model.offline, on_progress=tell)
-            bars.update(bar, description=f"{name}: building its graph")
-            built.append(await build.build(name, settings.model.home))
-    return built
+def _teller(bars: Progress, name: str) -> Callable[[fetch.Progress], None]:
+    """Show how far a download is, and once for each source why from there."""
+    bar, said = bars.add_task(name, total=None), set[str]()
+
+    def tell(progress: fetch.Progress) -> None:
+        line = f"{name}: {progress.total / 1e6:.0f} MB {progress.why}"
+        if progress.why and not as_json() and line not in said:
+            said.add(line)
+            bars.console.print(plain(line, "dim"))
+        bars.update(bar, completed=progress.done, total=progress.total, description=f"{name} from {progress.source}")
+
+    return tell
+
+
+def _counter(bars: Progress, name: str) -> Callable[[int], None]:
+    """Show how much of a graph is written; how much it will be nobody knows before."""
+    bar = bars.add_task(f"{name}: building its graph", total=None)
+    return lambda written: bars.update(bar, completed=written)

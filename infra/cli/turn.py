@@ -9,8 +9,9 @@ from typing import Literal, TypeAlias
 
 from infra.cli.keyboard import yes_or_no
 from infra.cli.view import View
-from runtime.client import Client, TooLate, read_delta
+from runtime.client import Client, TooLate
 from runtime.log import Stored
+from runtime.speech import hear_text, read_busy
 from runtime.state import Plan, RunState
 from schemas import subjects
 from schemas.commands import RequestApproval, StartTimer
@@ -41,7 +42,10 @@ class Turn:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
         try:
-            async with self._client.bus.hear(subjects.delta(self._client.tenant, self._run, "*"), self._hear):
+            async with (
+                hear_text(self._client.bus, self._client.tenant, self._run, self._view.delta),
+                self._client.bus.hear(subjects.busy(self._client.tenant, self._run, "*"), self._busy),
+            ):
                 self._following = loop.create_task(self._follow())
                 await asyncio.wait({self._following})
         finally:
@@ -71,8 +75,9 @@ class Turn:
                 if self._answers == "leave" and _only_waits(update.state) and _only_waits(await self._client.state(self._run)):
                     return
 
-    async def _hear(self, subject: str, data: bytes) -> None:
-        self._view.delta(read_delta(data, subject.rsplit(".", 1)[-1]))
+    async def _busy(self, subject: str, data: bytes) -> None:
+        again = read_busy(data, subject.rsplit(".", 1)[-1]).retry_after_s
+        self._view.note(f"The model is busy; tried again in {again:.0f} s.")
 
     # --- approvals ---
 

@@ -15,8 +15,9 @@ from rich.text import Text
 from infra.cli.client import short_id
 from infra.cli.result import result_of, step_of
 from infra.cli.show import clean, console, local, outcome, plain, print_json, print_json_line, show_error
-from runtime.client import Delta, Update
+from runtime.client import Update
 from runtime.log import Stored
+from runtime.speech import Delta
 from runtime.state import Plan, RunState
 from runtime.timeline import call_line, short
 from schemas.commands import RequestApproval
@@ -35,7 +36,6 @@ from schemas.events import (
     TurnQueued,
     TurnRefused,
 )
-from schemas.messages import Generation
 from schemas.tools import Preview
 
 LINE = 400
@@ -104,7 +104,7 @@ class TerminalView:
         event = update.stored.fact.body
         self._start = self._start or update.stored.fact.time
         if isinstance(event, Generated):
-            self._voice.finish(update.stored.fact.slot, event.generation)
+            self._voice.finish(update.stored.fact.slot, "" if event.generation.malformed else event.generation.text)
         self._voice.pause()
         if self._events:
             self._line(event_line(update.stored, self._start))
@@ -178,16 +178,16 @@ class _Voice:
         if delta.offset <= len(self._said):
             self._say(delta.text[len(self._said) - delta.offset :])
 
-    def finish(self, command: str, generation: Generation) -> None:
+    def finish(self, command: str, text: str) -> None:
         """Say what has not been said yet of a text that is complete."""
         self._finished.add(command)
         if self._speaking is None or self._speaking[0] != command:
             self._said = ""
-        if generation.text.startswith(self._said):
-            self._say(generation.text[len(self._said) :])
-        elif generation.text.strip() != self._said.strip():
+        if text.startswith(self._said):
+            self._say(text[len(self._said) :])
+        elif text.strip() != self._said.strip():
             self.pause()
-            self._say(generation.text)
+            self._say(text)
         self.pause()
         self._speaking, self._said = None, ""
 
@@ -238,6 +238,10 @@ def event_line(stored: Stored, start: datetime) -> Text:
 def _lines(event: Event) -> list[Text]:
     """What a person sees of an event while the run goes on."""
     match event:
+        case Generated() if event.generation.malformed:
+            return [
+                plain(f"… a reply could not be read and is written again: {short(event.generation.malformed, LINE)}", "dim")
+            ]
         case Generated():
             return [plain("→ ", "cyan") + plain(short(call_line(call), LINE)) for call in event.generation.calls]
         case ToolReturned():

@@ -10,8 +10,9 @@ from typing import Protocol
 import orjson
 
 from infra.files import load_export, save_export
-from runtime.client import Client, Update, answer_of, read_delta
+from runtime.client import Client, Update, answer_of
 from runtime.replay import Replayed, replay
+from runtime.speech import Delta, hear_text
 from runtime.state import Plan
 from runtime.timeline import summary
 from schemas import subjects
@@ -87,14 +88,13 @@ async def play(client: Client, scene: Scene, stage: Stage) -> Played:
     asked = await client.ask(scene.task, agent=AGENT)
     played, spoken = Played(scene, asked.run), set[str]()
 
-    async def hear(subject: str, data: bytes) -> None:
-        delta = read_delta(data, subject.rsplit(".", 1)[-1])
+    def hear(delta: Delta) -> None:
         stage.text(delta.text, anew=f"{delta.command}/{delta.attempt}" not in spoken)
         spoken.add(f"{delta.command}/{delta.attempt}")
 
     update: Update | None = None
     answered: set[CommandId] = set()
-    async with client.bus.hear(subjects.delta(client.tenant, asked.run, "*"), hear):
+    async with hear_text(client.bus, client.tenant, asked.run, hear):
         async for update in client.follow(asked.run):
             _note(update, played, stage)
             await _answer_approvals(client, update, played, stage, answered)

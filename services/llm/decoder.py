@@ -27,7 +27,9 @@ class Decoder(Protocol):
     def step(self, first: int, tokens: NDArray[np.int64], past: Sequence[int], *, every: bool = False) -> Sequence[Scores]:
         """Read tokens [rows, n] into the slots from `first` on; the scores after the last token of each row.
 
-        past: valid tokens of each row before this step. n > 1 only with one row (an operator limit of ONNX Runtime).
+        past: valid tokens of each row before this step. n > 1 only with one row (an operator limit of ONNX Runtime). In
+        slots around them, and in full slots (past = capacity) that merely take part, what lies behind the valid tokens,
+        or the last token of a full one, is lost.
         every: with one row, the scores after each of its n tokens. Scores are good until the next step.
         """
         ...

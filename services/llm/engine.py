@@ -1,38 +1,53 @@
-"""Many streams over one decoder: one thread, slots, prefix reuse, chunked prefill, ragged batches, cancel at any step.
+"""One scheduler over one decoder: a thread that steps all live streams, tick by tick.
 
-A stream is tokens still to be read (its prompt at first) and a guide. When nothing is left to read, the guide sees the logits
+A stream is tokens still to be read (its prompt at first) and a guide. When nothing is left to read, the guide sees the scores
 and says which tokens follow: one that it chose, several where a grammar forces them, none at the end. So reading a prompt,
-decoding and jumping over forced tokens are one thing.
+decoding and jumping over forced tokens are one thing. In a tick
+
+- every stream that speaks moves on: those with one token to read share a step; a run of forced tokens takes a step of its
+  own, unless it is so short against the number of those who would wait for it that reading it with them, token by token,
+  costs less;
+- then one prompt is read on: a chunk of it where nobody speaks, else a piece that takes about as long as STALL decoding
+  steps (pace.py), so that whoever speaks never waits longer. It is the prompt that has least left to read, less PATIENCE
+  tokens for every tick since it got its slot: short ones overtake, but none forever.
+
+A stream alone guesses ahead (speculation.py). Certified streams have every step for themselves, read their prompt from its
+beginning in chunks of fixed length and guess nothing: what they compute depends on nothing but their tokens.
+
+For all others the reused beginning, runs and guesses decide whether a token is computed by a step of one token or of several,
+which adds up in another order. In float32 that moves a logit by 1e-4 at the most; where activations are rounded to int8 a
+difference in the last digit can tip a rounding, and logits move by as much as the rounding itself costs (up to 3 where they
+spread by 2: SmolLM2-135M, int8 and int4, 60 random tokens). Which other streams share a step changes nothing on a CPU.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
+import structlog
 
-from runtime.errors import Busy, Permanent, Retryable
+from runtime.errors import Permanent
+from services.llm.admission import Admission, EngineStopped, ModelBusy
 from services.llm.decoder import Decoder
 from services.llm.model import ANYBODY, Terms
-from services.llm.scores import Scores
+from services.llm.pace import Pace
+from services.llm.scores import NotFinite, Scores
+from services.llm.session import PROVIDERS
+from services.llm.slots import Slot, Slots
+from services.llm.stream import END, Guide, Next, Outcome, Stream
 
+__all__ = ["END", "DeadlinePassed", "Engine", "EngineStopped", "Guide", "ModelBusy", "Next", "Outcome", "PromptTooLong"]
 
-class ModelBusy(Busy):
-    """As many requests wait as may wait."""
+PATIENCE = 64
+# Behind more forced tokens than this the scores of every place would cost more than a guess can bring.
+RUN_BEFORE_DRAFT = 16
+SWEEP_S = 0.1
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(
-            f"The model has {limit} requests waiting and takes no more.",
-            why="they come faster than it can answer",
-            hint="try again later, start another llm service, or raise its queue limit",
-        )
-        self.limit = limit
+log = structlog.get_logger("services.llm")
 
 
 class PromptTooLong(Permanent):
@@ -47,77 +62,33 @@ class PromptTooLong(Permanent):
         self.limit = limit
 
 
-class EngineStopped(Retryable):
-    """The engine was closed while the request waited or ran."""
+class DeadlinePassed(Permanent):
+    """The time in which the answer was wanted is over."""
 
-    def __init__(self) -> None:
-        super().__init__("The model was stopped.", hint="milepost status")
-
-
-@dataclass(frozen=True)
-class Next:
-    """What follows: tokens to go on with, none at the end of the stream; drop: how many of the last ones were wrong."""
-
-    tokens: Sequence[int]
-    drop: int = 0
-
-
-END = Next(())
-
-
-class Guide(Protocol):
-    """Who decides what follows."""
-
-    def follow(self, scores: Scores) -> Next:
-        """What comes after these scores."""
-        ...
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a stream went: tokens of its prompt that were not computed again, and seconds to its first token and to its end."""
-
-    cached_tokens: int
-    first_token_s: float
-    total_s: float
-
-
-@dataclass
-class _Stream:
-    prompt: list[int]
-    guide: Guide
-    terms: Terms
-    done: Future[Outcome] = field(default_factory=Future)
-    began: float = field(default_factory=time.perf_counter)
-    first: float | None = None
-    cached: int = 0
-    pending: list[int] = field(default_factory=list)
-
-
-@dataclass
-class _Slot:
-    """tokens: what its cache holds; they stay after a stream's end, for the next one that begins alike."""
-
-    index: int
-    tokens: list[int] = field(default_factory=list)
-    stream: _Stream | None = None
-    label: str = ""
-    used: int = 0
+    def __init__(self, *, began: bool) -> None:
+        super().__init__(
+            "The deadline passed before the model had answered.",
+            why="it was still speaking" if began else "the request was still waiting for a place at the model",
+            hint="give the run more time, or start another llm service",
+        )
 
 
 class Engine:
-    """Runs streams over a decoder's slots in a thread of its own until close()."""
+    """Runs streams over a decoder's slots in a thread of its own until close(); the decoder is the thread's alone.
 
-    def __init__(self, decoder: Decoder, *, max_waiting: int = 64) -> None:
+    max_waiting: as Admission says. speculate: whether a stream that is alone guesses ahead; by default on CPUs, where it was
+    measured to pay (a step of four tokens costs 1.2 steps there).
+    """
+
+    def __init__(self, decoder: Decoder, *, max_waiting: int = 64, speculate: bool | None = None) -> None:
         self._decoder = decoder
-        self._max_waiting = max_waiting
-        self._inbox: queue.SimpleQueue[_Stream | None] = queue.SimpleQueue()
-        self._waiting: list[_Stream] = []
-        self._slots = [_Slot(index) for index in range(decoder.slots)]
-        self._turn = 0
-        self._open = 0
-        self._closed = False
-        self._guard = threading.Lock()
+        self._speculate = decoder.provider == PROVIDERS["cpu"] if speculate is None else speculate
+        self._slots = Slots(decoder.slots, decoder.capacity)
+        self._admission = Admission(slots=decoder.slots, max_waiting=max_waiting)
+        self._pace = Pace()
+        self._tick_count = 0
+        self._swept = 0.0
+        self._drafted = self._accepted = 0
         self._thread = threading.Thread(target=self._run, name="llm-engine", daemon=True)
         self._thread.start()
 
@@ -126,161 +97,254 @@ class Engine:
     ) -> Future[Outcome]:
         """Begin a stream; cancel the future to end it at its next step. certified: alone at each step, nothing reused.
 
-        Raises ModelBusy, PromptTooLong, EngineStopped.
+        Raises ModelBusy, PromptTooLong, EngineStopped; the future also DeadlinePassed and what the guide raised.
         """
+        if not prompt:
+            raise ValueError("an empty prompt has no scores to go on from")
         if len(prompt) >= self._decoder.capacity:
             raise PromptTooLong(tokens=len(prompt), limit=self._decoder.capacity)
-        stream = _Stream(list(prompt), guide, terms)
-        with self._guard:
-            if self._closed:
-                raise EngineStopped
-            if self._open >= self._max_waiting + len(self._slots):
-                raise ModelBusy(self._max_waiting)
-            self._open += 1
-        stream.done.add_done_callback(self._count_down)
-        self._inbox.put(stream)
+        stream = Stream(list(prompt), guide, terms, certified)
+        self._admission.enter(stream)
         return stream.done
 
     def close(self) -> None:
         """Stop the thread; streams that run or wait fail with EngineStopped."""
-        with self._guard:
-            self._closed = True
-        self._inbox.put(None)
+        self._admission.close()
         self._thread.join()
 
-    def _count_down(self, _: Future[Outcome]) -> None:
-        with self._guard:
-            self._open -= 1
+    def stats(self) -> dict[str, float]:
+        """How it is doing, for a status page: streams, slots, the cache's filling, tokens per second, guesses."""
+        held = sum(slot.length for slot in self._slots.all)
+        return {
+            "waiting": self._admission.waiting,
+            "running": len(self._live()),
+            "slots": self._decoder.slots,
+            "cached_share": held / (self._decoder.slots * self._decoder.capacity),
+            "decode_tok_s": self._pace.decode_tok_s,
+            "prefill_tok_s": self._pace.prefill_tok_s,
+            "drafted": self._drafted,
+            "accepted": self._accepted,
+        }
 
     def _run(self) -> None:
-        while self._receive():
-            self._drop_cancelled()
-            self._admit()
-            live = [slot for slot in self._slots if slot.stream]
-            long = [slot for slot in live if slot.stream and len(slot.stream.pending) > 1]
-            short = [slot for slot in live if slot.stream and len(slot.stream.pending) == 1]
-            if short:
-                self._step(short)
-            if long:
-                self._step([min(long, key=lambda slot: slot.used)])
-        for stream in [*self._waiting, *(slot.stream for slot in self._slots if slot.stream)]:
-            _fail(stream, EngineStopped())
-
-    def _receive(self) -> bool:
-        """Take in new streams; waits when there is nothing to do. False when the engine is closed."""
-        idle = not self._waiting and not any(slot.stream for slot in self._slots)
         try:
-            while True:
-                stream = self._inbox.get(block=idle)
-                if stream is None:
-                    return False
-                self._waiting.append(stream)
-                idle = False
-        except queue.Empty:
-            return True
+            while not self._admission.closed:
+                if not self._live():
+                    self._admission.wait()
+                self._tick()
+        except Exception as error:  # a defect of ours must not leave anybody waiting for ever
+            log.exception("engine stopped", error=str(error))
+        finally:
+            self._admission.close()
+            for stream in [*self._admission.empty(), *(slot.stream for slot in self._live() if slot.stream)]:
+                stream.fail(EngineStopped())
 
-    def _drop_cancelled(self) -> None:
-        self._waiting = [stream for stream in self._waiting if not stream.done.cancelled()]
-        for slot in self._slots:
+    def _live(self) -> list[Slot]:
+        return [slot for slot in self._slots.all if slot.stream]
+
+    def _tick(self) -> None:
+        self._tick_count += 1
+        self._drop_unwanted()
+        self._admit()
+        streams = [(slot, slot.stream) for slot in self._slots.all if slot.stream]
+        speaking = [slot for slot, stream in streams if stream.speaks]
+        reading = [(slot, stream) for slot, stream in streams if not stream.speaks]
+        if len(streams) == 1 and speaking:
+            self._step_alone(speaking[0], draft=self._speculate)
+        else:
+            self._speak(speaking)
+        if reading:
+            slot, stream = min(reading, key=lambda pair: self._left(pair[1]))
+            whole = stream.certified or not speaking
+            self._step_alone(slot, longest=self._decoder.chunk if whole else self._pace.piece(self._decoder.chunk))
+
+    def _left(self, stream: Stream) -> int:
+        """What orders prompts: tokens left to read, a context more for batch, less what it has waited."""
+        left = len(stream.pending) - stream.known + (self._decoder.capacity if stream.terms.batch else 0)
+        return left - PATIENCE * (self._tick_count - stream.began)
+
+    def _drop_unwanted(self) -> None:
+        for slot in self._live():
             if slot.stream and slot.stream.done.cancelled():
-                slot.stream = None
+                self._end(slot)
+            elif slot.stream and slot.stream.terms.late():
+                self._end(slot, DeadlinePassed(began=True))
+        now = time.monotonic()
+        if self._admission.waiting and now - self._swept > SWEEP_S:
+            self._swept = now
+            for stream in self._admission.late():
+                stream.fail(DeadlinePassed(began=False))
 
     def _admit(self) -> None:
-        while self._waiting and any(slot.stream is None for slot in self._slots):
-            self._begin(self._waiting.pop(0))
+        while self._slots.free() and (stream := self._admission.take()):
+            self._seat(stream)
+        while not self._slots.free() and (swap := self._admission.give_way()):
+            loser, winner = swap
+            slot = next(slot for slot in self._slots.all if slot.stream is loser)
+            if loser.placed:
+                loser.pending = [*slot.tokens.tolist(), *loser.pending]
+            loser.placed = loser.speaks = False
+            self._free(slot)
+            self._seat(winner)
 
-    def _begin(self, stream: _Stream) -> None:
-        """Give a stream a slot whose cache holds as much of its prompt as any slot does."""
-        source = max(self._slots, key=lambda slot: common_prefix(slot.tokens, stream.prompt))
-        # The last token is read in any case: its logits are what the answer begins from.
-        shared = min(common_prefix(source.tokens, stream.prompt), len(stream.prompt) - 1)
-        target = self._free_slot(stream, shared)
-        if target is not source:
-            self._decoder.fork(source.index, target.index, shared)
-        target.tokens = stream.prompt[:shared]
-        target.stream, target.label = stream, stream.terms.label
-        stream.cached, stream.pending = shared, stream.prompt[shared:]
-        self._touch(target)
+    def _seat(self, stream: Stream) -> None:
+        if stream.terms.late():
+            stream.fail(DeadlinePassed(began=False))
+            return
+        slot, known = self._slots.room(stream)
+        slot.stream, slot.label = stream, stream.terms.label
+        stream.known = 0 if stream.certified else known
+        stream.entered = stream.entered or time.perf_counter()
+        stream.began = self._tick_count
 
-    def _free_slot(self, stream: _Stream, shared: int) -> _Slot:
-        """The idle slot of the same label, else one that the prompt merely extends, else the one unused for longest."""
-        idle = [slot for slot in self._slots if slot.stream is None]
-        for slot in idle:
-            if stream.terms.label and slot.label == stream.terms.label:
-                return slot
-        for slot in idle:
-            if slot.tokens and slot.tokens == stream.prompt[: len(slot.tokens)] and len(slot.tokens) >= shared:
-                return slot
-        return min(idle, key=lambda slot: slot.used)
+    def _place(self, slot: Slot, stream: Stream) -> None:
+        """Begin to read: whatever a slot holds by now of the prompt's beginning is copied instead."""
+        shared = 0
+        if stream.certified:
+            slot.truncate(0)
+        else:
+            source, shared = self._slots.source(stream.pending)
+            if source is not slot and shared:
+                self._decoder.fork(source.index, slot.index, shared)
+            self._slots.reuse(source, slot, shared)
+        stream.pending = stream.pending[shared:]
+        stream.placed, stream.known = True, 0
+        stream.cached = shared if stream.cached is None else stream.cached
+        self._admission.charge(stream, -shared)
 
-    def _touch(self, slot: _Slot) -> None:
-        self._turn += 1
-        slot.used = self._turn
+    def _speak(self, slots: list[Slot]) -> None:
+        """Move all streams on that speak."""
+        left = [(slot, len(slot.stream.pending)) for slot in slots if slot.stream and not slot.stream.certified]
+        single = sum(pending == 1 for _, pending in left)
+        together = [slot for slot, pending in left if pending <= single + 1]
+        if single and len(together) > 1:
+            self._step_together(together)
+        else:
+            together = []
+        for slot in slots:
+            if slot not in together and slot.stream:
+                self._step_alone(slot, longest=None if slot.stream.certified else self._pace.piece(self._decoder.chunk))
 
-    def _step(self, slots: list[_Slot]) -> None:
-        """Read pending tokens: one of each slot, or a chunk of the only one."""
+    def _step_together(self, slots: list[Slot]) -> None:
+        """One token of each slot."""
+        began = time.perf_counter()
+        first, last = slots[0].index, slots[-1].index
+        between = self._slots.all[first : last + 1]
+        # Slots between them take part with a token behind their last one, where it hurts nothing.
+        tokens = np.zeros((len(between), 1), np.int64)
+        for slot in slots:
+            if slot.stream:
+                tokens[slot.index - first] = slot.stream.pending[0]
         try:
-            scores = self._read(slots)
+            scores = self._decoder.step(first, tokens, [slot.length for slot in between])
         except Exception as error:  # whatever ONNX Runtime raises belongs to these streams, not to the thread
             for slot in slots:
-                self._end(slot, error)
+                self._spoil(slot, error)
             return
-        for slot, row in zip(slots, scores, strict=True):
+        for slot in slots:
+            self._took(slot, 1)
             if slot.stream and not slot.stream.pending:
-                self._follow(slot, slot.stream, row)
+                self._follow(slot, slot.stream, [scores[slot.index - first]], [])
+        self._pace.decoded(len(slots), time.perf_counter() - began)
 
-    def _read(self, slots: list[_Slot]) -> list[Scores]:
-        streams = [(slot, slot.stream) for slot in slots if slot.stream]
-        length = min(self._decoder.chunk, *(len(stream.pending) for _, stream in streams))
-        first, last = slots[0].index, slots[-1].index
-        # Slots between the live ones take part with a token behind their last one, where it hurts nothing.
-        tokens = np.zeros((last - first + 1, length), np.int64)
-        past = [min(len(slot.tokens), self._decoder.capacity - 1) for slot in self._slots[first : last + 1]]
-        for slot, stream in streams:
-            tokens[slot.index - first] = stream.pending[:length]
-        scores = self._decoder.step(first, tokens, past)
-        for slot, stream in streams:
-            slot.tokens += stream.pending[:length]
-            stream.pending = stream.pending[length:]
-            self._touch(slot)
-        return [scores[slot.index - first] for slot in slots]
-
-    def _follow(self, slot: _Slot, stream: _Stream, scores: Scores) -> None:
-        if stream.first is None:
-            stream.first = time.perf_counter()
+    def _step_alone(self, slot: Slot, *, longest: int | None = None, draft: bool = False) -> None:
+        """The next tokens of one slot, and a guess behind them."""
+        stream = slot.stream
+        if stream is None:
+            return
+        began, spoke = time.perf_counter(), stream.speaks
         try:
-            following = stream.guide.follow(scores)
-            stream.pending = list(following.tokens)
-            slot.tokens = slot.tokens[: len(slot.tokens) - following.drop]
-            if len(slot.tokens) + len(stream.pending) > self._decoder.capacity:
-                raise PromptTooLong(tokens=len(slot.tokens) + len(stream.pending), limit=self._decoder.capacity)
+            if not stream.placed:
+                self._place(slot, stream)
+            taken = min(len(stream.pending), longest or self._decoder.chunk)
+            guess = self._guess(slot, stream) if draft and not stream.certified else []
+            tokens = np.array([[*stream.pending[:taken], *guess]], np.int64)
+            scores = self._decoder.step(slot.index, tokens, [slot.length], every=bool(guess))
+        except Exception as error:  # as above
+            self._spoil(slot, error)
+            return
+        self._took(slot, taken)
+        said = stream.said
+        if not stream.pending:
+            slot.extend(guess)
+            self._follow(slot, stream, scores[taken - 1 :] if guess else scores, guess)
+        seconds = time.perf_counter() - began
+        if spoke:
+            self._pace.decoded(stream.said - said, seconds)
+        else:
+            self._pace.read(taken, seconds)
+
+    def _guess(self, slot: Slot, stream: Stream) -> list[int]:
+        if len(stream.pending) > RUN_BEFORE_DRAFT:
+            return []
+        known = np.concatenate([slot.tokens, np.array(stream.pending, np.int32)])
+        return stream.drafter.draft(known, self._decoder.capacity - len(known))
+
+    def _took(self, slot: Slot, count: int) -> None:
+        if slot.stream:
+            slot.extend(slot.stream.pending[:count])
+            slot.stream.pending = slot.stream.pending[count:]
+            slot.used = self._tick_count
+
+    def _follow(self, slot: Slot, stream: Stream, scores: Sequence[Scores], guess: list[int]) -> None:
+        """Ask the guide what follows, place after place for as long as it says what was guessed."""
+        stream.first = stream.first or time.perf_counter()
+        stream.speaks = True
+        sure, right = slot.length - len(guess), 0
+        try:
+            while True:
+                following = stream.guide.follow(scores[right])
+                tokens = list(following.tokens)
+                agreed = 0 if following.drop else _agreement(guess[right:], tokens)
+                right += agreed
+                if following.drop or not tokens or agreed < len(tokens):
+                    break
+            slot.truncate(sure + right - following.drop)
+            stream.pending = tokens[agreed:]
+            stream.said += right + len(stream.pending)
+            if slot.length + len(stream.pending) > self._decoder.capacity:
+                raise PromptTooLong(tokens=slot.length + len(stream.pending), limit=self._decoder.capacity)
+        except NotFinite as error:
+            self._spoil(slot, error)
         except Exception as error:  # a guide's error ends its stream alone
             self._end(slot, error)
         else:
+            self._judge(stream, len(guess), right)
             if not stream.pending:
                 self._end(slot)
 
-    def _end(self, slot: _Slot, error: Exception | None = None) -> None:
-        stream, slot.stream = slot.stream, None
+    def _judge(self, stream: Stream, drafted: int, accepted: int) -> None:
+        if drafted:
+            stream.drafter.judge(drafted, accepted)
+            self._drafted += drafted
+            self._accepted += accepted
+
+    def _spoil(self, slot: Slot, error: Exception) -> None:
+        """End a stream after which nobody knows what the slot's memory holds."""
+        self._end(slot, error)
+        slot.truncate(0)
+
+    def _end(self, slot: Slot, error: Exception | None = None) -> None:
+        stream = slot.stream
         if stream is None:
             return
+        self._free(slot)
+        self._admission.charge(stream, stream.said)
         if error:
-            _fail(stream, error)
-        elif stream.done.set_running_or_notify_cancel():
-            now = time.perf_counter()
-            stream.done.set_result(Outcome(stream.cached, (stream.first or now) - stream.began, now - stream.began))
+            stream.fail(error)
+        else:
+            self._admission.stayed(time.perf_counter() - (stream.entered or stream.submitted))
+            stream.finish()
+
+    def _free(self, slot: Slot) -> None:
+        # One place is left free: slots between live ones take part in their steps with a token behind their last one.
+        slot.truncate(self._decoder.capacity - 1)
+        slot.stream = None
 
 
-def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+def _agreement(guess: list[int], tokens: list[int]) -> int:
     """How many tokens two sequences share from their beginning."""
-    length = 0
-    for left, right in zip(one, other, strict=False):
-        if left != right:
-            break
-        length += 1
-    return length
-
-
-def _fail(stream: _Stream, error: Exception) -> None:
-    if stream.done.set_running_or_notify_cancel():
-        stream.done.set_exception(error)
+    same = 0
+    while same < min(len(guess), len(tokens)) and guess[same] == tokens[same]:
+        same += 1
+    return same

@@ -2,68 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from services.llm.engine import END, Next
-from services.llm.grammar import CallGrammar
+from services.llm.choice import Choice
+from services.llm.grammar import Grammar
 from services.llm.sampling import Allowed, Sampler, log_softmax
-from services.llm.scores import Scores
+from services.llm.scores import HostScores, Scores
+from services.llm.stream import END, Next
 from services.llm.tokenizer import TextStream, Vocabulary
 
-Finish: TypeAlias = Literal["stop", "length", "calls"]
+Finish: TypeAlias = Literal["stop", "length"]
+Hear: TypeAlias = Callable[[str], None]
 
 MARKUP = (b"<", b"{", b"[", b"`")
-OPENING = '{"name": "'
-# With less than this chance for all offered names together, the model wants a tool that is not there.
-WANTED = 0.3
+# A call whose last LOOP tokens are a few of them (PERIOD at most) over and over has run away: greedy models never come back.
+LOOP, PERIOD = 128, 16
 
 
 class Alphabet:
-    """Which tokens of a vocabulary are words, which begin markup, and which end a message."""
+    """Which tokens of a vocabulary are words, which begin markup, and which end a message.
 
-    def __init__(self, vocabulary: Vocabulary, ends: Sequence[int]) -> None:
-        size = len(vocabulary)
+    rows: how many logits the model computes, some of which may belong to no token.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, ends: Sequence[int], *, rows: int = 0) -> None:
+        size = max(rows, len(vocabulary))
         self.vocabulary = vocabulary
         self.ends = frozenset(ends)
         special = np.array([vocabulary.is_special(index) for index in range(size)])
-        stripped = [vocabulary.bytes_of(index).strip() for index in range(size)]
+        self._bytes = [vocabulary.bytes_of(index) for index in range(size)]
+        stripped = [text.strip() for text in self._bytes]
         blank = np.array([not text for text in stripped])
         self.markup: Allowed = np.array([text.startswith(MARKUP) for text in stripped])
-        self.words: Allowed = ~special
+        self.words: Allowed = ~special & np.array([bool(text) for text in self._bytes])
         self.words[list(ends)] = True
         self.first_words: Allowed = ~(special | blank | self.markup)
+        self._beginnings: dict[str, Allowed] = {}
 
-    def call_odds(self, scores: Scores) -> float:
-        """Log-odds that the model begins markup, which is how it begins a call, rather than words."""
-        chances = np.exp(log_softmax(scores.all()))
-        call, words = chances[self.markup].sum(), chances[self.first_words].sum()
-        return float(np.log(max(call, 1e-30)) - np.log(max(words, 1e-30)))
+    def beginning(self, text: str) -> Allowed:
+        """The tokens that a text may begin with."""
+        if text not in self._beginnings:
+            wanted = text.encode()
+            self._beginnings[text] = np.array([bool(t) and (wanted.startswith(t) or t.startswith(wanted)) for t in self._bytes])
+        return self._beginnings[text]
+
+    def wording(self, special: Iterable[int]) -> Allowed:
+        """The tokens of words, and some special ones besides."""
+        allowed = self.words.copy()
+        allowed[list(special)] = True
+        return allowed
+
+    def text_of(self, tokens: Iterable[int]) -> str:
+        """The text of tokens, in which special ones stand by their names."""
+        return b"".join(self._bytes[token] for token in tokens).decode(errors="replace")
 
 
 class Answer:
-    """Free text to the end of the message. plain: it may not begin as markup, nor be empty."""
+    """Free text to the end of the message.
+
+    opening: what it is made to begin with, and is not part of it. first: the tokens of which its first must be one.
+    words: those that may follow. stops: texts that end it, too.
+    """
 
     def __init__(
-        self, alphabet: Alphabet, sampler: Sampler, *, plain: bool, max_tokens: int, on_text: Callable[[str], None]
-    ) -> None:
-        self._alphabet, self._sampler = alphabet, sampler
-        self._plain, self._max_tokens, self._on_text = plain, max_tokens, on_text
+        self, alphabet: Alphabet, sampler: Sampler, *, max_tokens: int, on_text: Hear, opening: Sequence[int] = (),
+        first: Allowed | None = None, words: Allowed | None = None, stops: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        self._alphabet, self._sampler, self._max_tokens, self._on_text = alphabet, sampler, max_tokens, on_text
+        self._opening, self._stops = list(opening), stops
+        self._words = alphabet.words if words is None else words
+        self._first = self._words if first is None else first
         self._stream = TextStream(alphabet.vocabulary)
         self.said: list[int] = []
         self.text = ""
         self.finish: Finish = "stop"
 
     def follow(self, scores: Scores) -> Next:
-        """The next token of the text."""
-        first = self._plain and not self.said
-        token = self._sampler.choose(scores, self._alphabet.first_words if first else self._alphabet.words)
+        """The next token of the text; the opening before its first."""
+        if self._opening and not self.said:
+            self.said += self._opening
+            return Next(self._opening)
+        begun = len(self.said) > len(self._opening)
+        token = self._sampler.choose(scores, self._words if begun else self._first)
         if token in self._alphabet.ends:
             return self._end("stop")
         self.said.append(token)
-        self._tell(self._stream.push(token))
+        special = self._alphabet.vocabulary.is_special(token)
+        self._tell(self._alphabet.text_of([token]) if special else self._stream.push(token))
+        if any(self.text.rfind(stop, len(self.text) - 64) >= 0 for stop in self._stops):
+            return self._end("stop")
         return self._end("length") if len(self.said) >= self._max_tokens else Next([token])
 
     def _end(self, finish: Finish) -> Next:
@@ -77,75 +107,131 @@ class Answer:
             self._on_text(piece)
 
 
-class Call:
-    """One call of an offered tool, as its grammar has it; a call that does not fit into max_tokens is none."""
+class Written:
+    """Text that a grammar allows: calls, or an answer of a wanted form.
 
-    def __init__(self, alphabet: Alphabet, sampler: Sampler, grammar: CallGrammar, *, max_tokens: int) -> None:
-        self._vocabulary, self._sampler, self._grammar = alphabet.vocabulary, sampler, grammar
-        self._max_tokens = max_tokens
+    What does not fit into max_tokens is cut off, and so is what only repeats itself; of several calls, the whole ones
+    outlast the cut. opening: what it begins with before there is anything to choose.
+    """
+
+    def __init__(
+        self, alphabet: Alphabet, sampler: Sampler, grammar: Grammar, *, greedy: bool, max_tokens: int,
+        opening: Sequence[int] = (), on_text: Hear | None = None,
+    ) -> None:  # fmt: skip
+        self._alphabet, self._sampler, self._grammar, self._greedy = alphabet, sampler, grammar, greedy
+        self._max_tokens, self._on_text = max_tokens, on_text
+        self._stream = TextStream(alphabet.vocabulary)
+        self._whole = 0
+        self.opening = list(opening)
         self.said: list[int] = []
         self.finish: Finish = "length"
 
     @property
-    def line(self) -> str:
-        """What has been written so far."""
-        return self._vocabulary.decode(self.said)
+    def text(self) -> str:
+        """What has been written."""
+        return self._alphabet.text_of(self.said)
+
+    @property
+    def kept(self) -> str:
+        """What has been written up to where it was whole for the last time; "" if it never was."""
+        return self._alphabet.text_of(self.said[: self._whole])
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that has been written is something that the grammar allows."""
+        return self.finish == "stop" or self._whole == len(self.said)
 
     def open(self) -> Next:
-        """What every call begins with, up to the name."""
-        return self._say(self._vocabulary.encode(OPENING))
+        """The opening."""
+        self._grammar.accept(self.opening)
+        return self._say(self.opening)
 
     def wanted(self, scores: Scores) -> float:
         """The chance that the model itself, after the opening, would have named an offered tool."""
         return float(np.exp(log_softmax(scores.all()))[self._grammar.allowed()].sum())
 
     def follow(self, scores: Scores) -> Next:
-        """The next token of the call and all those that are forced by it."""
-        return self._say([self._sampler.choose(scores, self._grammar.allowed())])
+        """The next token and all those that are forced by it."""
+        if forced := self._grammar.forced():
+            return self._say(forced)
+        token = self._choose(scores)
+        if token in self._alphabet.ends and self._grammar.complete:
+            self.finish = "stop"
+            return END
+        self._grammar.accept([token])
+        return self._say([token, *(() if self._grammar.finished else self._grammar.forced())])
+
+    def _choose(self, scores: Scores) -> int:
+        """The likeliest token is mostly allowed, and asking about one is much cheaper than asking about all."""
+        if self._greedy and self._grammar.takes(token := scores.best()):
+            return token
+        return self._sampler.choose(scores, self._grammar.allowed())
 
     def _say(self, tokens: list[int]) -> Next:
-        self._grammar.accept(tokens)
-        following = tokens if self._grammar.complete else [*tokens, *self._grammar.forced()]
-        self.said += following
+        self.said += tokens
         if self._grammar.complete:
-            self.finish = "calls"
+            self._whole = len(self.said)
+        self._tell("".join(self._stream.push(token) for token in tokens))
+        if self._grammar.finished:
+            self.finish = "stop"
+            self._tell(self._stream.end())
             return END
-        return END if len(self.said) >= self._max_tokens else Next(following)
+        return END if len(self.said) >= self._max_tokens or repeats(self.said) else Next(tokens)
+
+    def _tell(self, piece: str) -> None:
+        if piece and self._on_text:
+            self._on_text(piece)
+
+
+def repeats(tokens: Sequence[int]) -> bool:
+    """Whether the last LOOP tokens are a cycle of at most PERIOD."""
+    tail = tokens[-LOOP:]
+    return len(tail) == LOOP and any(tail[period:] == tail[:-period] for period in range(1, PERIOD + 1))
 
 
 class Turn:
-    """A model's turn: its first logits say whether it calls (only where a call is offered) or answers.
+    """A model's turn: its first scores say whether it calls (only where a call is offered) or answers.
 
     A call whose name the model would not have chosen from what is offered is taken back: it wanted another tool, and
     the nearest one offered (restart for renew) would be the wrong thing done.
     """
 
-    def __init__(self, alphabet: Alphabet, answer: Answer, call: Call | None, margin: float) -> None:
-        self._alphabet, self._answer, self._call, self._margin = alphabet, answer, call, margin
-        self._first: Scores | None = None
-        self.chosen: Answer | Call = answer
+    def __init__(self, answer: Answer | Written, call: Written | None = None, choice: Choice | None = None) -> None:
+        self._answer, self._call, self._choice = answer, call, choice
+        self._first: HostScores | None = None
+        self._begun = False
+        self.chosen: Answer | Written = answer
         self.odds: float | None = None
         self.wanted: float | None = None
 
+    @property
+    def calls(self) -> bool:
+        """Whether the turn is a call."""
+        return self.chosen is self._call
+
     def follow(self, scores: Scores) -> Next:
-        """Choose at the first logits, think again at the name, then go on with what was chosen."""
-        if self._first is None:
-            return self._choose(scores)
-        if isinstance(self.chosen, Call) and self.wanted is None:
-            self.wanted = self.chosen.wanted(scores)
-            if self.wanted < WANTED:
-                return self._take_back(self.chosen, self._first)
+        """Choose at the first scores, think again at the name, then go on with what was chosen."""
+        if self._call is None or self._choice is None:
+            return self._answer.follow(scores)
+        if not self._begun:
+            self._begun = True
+            return self._decide(scores, self._call, self._choice)
+        if self.calls and self.wanted is None:
+            return self._think_again(scores, self._call, self._choice)
         return self.chosen.follow(scores)
 
-    def _choose(self, scores: Scores) -> Next:
-        self._first = scores
-        if self._call is not None:
-            self.odds = self._alphabet.call_odds(scores)
-            if self.odds > self._margin:
-                self.chosen = self._call
-                return self._call.open()
-        return self._answer.follow(scores)
+    def _decide(self, scores: Scores, call: Written, choice: Choice) -> Next:
+        self.odds = choice.odds(scores)
+        if not choice.is_call(self.odds):
+            return self._answer.follow(scores)
+        self.chosen = call
+        # Scores are good until the next step, and the answer would begin from these.
+        self._first = HostScores(scores.all().copy())
+        return call.open() if call.opening else self._think_again(scores, call, choice)
 
-    def _take_back(self, call: Call, first: Scores) -> Next:
+    def _think_again(self, scores: Scores, call: Written, choice: Choice) -> Next:
+        self.wanted = call.wanted(scores)
+        if choice.is_meant(self.wanted) or self._first is None:
+            return call.follow(scores)
         self.chosen = self._answer
-        return Next(self._answer.follow(first).tokens, drop=len(call.said))
+        return Next(self._answer.follow(self._first).tokens, drop=len(call.said))

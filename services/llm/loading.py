@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -14,36 +15,55 @@ from services.llm.model import ANYBODY, Terms, TextModel
 
 log = structlog.get_logger("services.llm")
 
+AGAIN_S = 30.0
+
 
 class LoadingModel:
-    """Stands for a model that `load` brings; a failure to load answers every request with its reason."""
+    """Stands for a model that `bring` brings when it is first needed; after a failure it is tried again half a minute later."""
 
     def __init__(self, name: str, bring: Callable[[], Awaitable[TextModel]]) -> None:
         self.name = name
         self._bring = bring
-        self._model: TextModel | None = None
-        self._failure: MilepostError | None = None
-        self._settled = asyncio.Event()
+        self._coming: asyncio.Task[TextModel] | None = None
+        self._failed_at = 0.0
 
     async def load(self) -> None:
-        """Bring the model, once."""
+        """Bring the model; why it did not come is logged, and told to whoever asks."""
         try:
-            self._model = await self._bring()
-            log.info("model loaded", model=self._model.name)
-        except MilepostError as error:
-            self._failure = error
+            await self._model()
+        except Permanent as error:
             log.error("model not loaded", what=error.what, why=error.why, hint=error.hint)
-        finally:
-            self._settled.set()
 
     async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], terms: Terms = ANYBODY) -> Generation:
         """Wait for the model, then let it speak. Raises Permanent when it could not be loaded."""
-        await self._settled.wait()
-        if self._model is None:
-            failure = self._failure
+        return await (await self._model()).generate(prompt, on_text=on_text, terms=terms)
+
+    def stats(self) -> dict[str, object]:
+        """What the model says of itself; nothing until it is there."""
+        if self._coming is None or not self._coming.done() or self._coming.cancelled() or self._coming.exception():
+            return {}
+        tell = getattr(self._coming.result(), "stats", dict)
+        return dict(tell())
+
+    async def _model(self) -> TextModel:
+        if self._coming is None or (self._failed_at and time.monotonic() > self._failed_at + AGAIN_S):
+            self._coming, self._failed_at = asyncio.get_running_loop().create_task(self._fetch()), 0.0
+        try:
+            return await asyncio.shield(self._coming)  # one that stops waiting does not stop the others
+        except MilepostError as failure:
             raise Permanent(
                 f"The model {self.name} could not be loaded.",
-                why=f"{failure.what} {failure.why}".strip() if failure else "see the log of the llm service",
-                hint=failure.hint if failure and failure.hint else "milepost models pull",
-            )
-        return await self._model.generate(prompt, on_text=on_text, terms=terms)
+                why=f"{failure.what} {failure.why}".strip(), hint=failure.hint or "milepost models pull",
+            ) from failure  # fmt: skip
+
+    async def _fetch(self) -> TextModel:
+        try:
+            model = await self._bring()
+        except MilepostError:
+            self._failed_at = time.monotonic()
+            raise
+        except Exception as error:
+            self._failed_at = time.monotonic()
+            raise Permanent(f"Loading {self.name} failed unexpectedly.", why=repr(error)[:300]) from error
+        log.info("model loaded", model=model.name)
+        return model

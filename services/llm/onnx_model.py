@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -11,57 +10,64 @@ from pathlib import Path
 
 from schemas.canonical import digest
 from schemas.messages import Generation, Prompt, Usage
-from schemas.tools import ToolCall
-from services.llm.build import TOKENIZER, Manifest, read_manifest
-from services.llm.calls import read_call
-from services.llm.chat import FORMATS, encode
-from services.llm.cpu_decoder import CpuDecoder
+from services.llm.about import TOKENIZER
+from services.llm.build import Manifest, read_manifest
+from services.llm.certificate import certificate
+from services.llm.chat import encode
 from services.llm.decoder import Decoder
+from services.llm.decoders import open_decoder
 from services.llm.engine import Engine, Outcome, PromptTooLong
-from services.llm.grammar import Grammars
-from services.llm.guides import Alphabet, Answer, Call, Turn
+from services.llm.fitting import fitted
+from services.llm.guides import Hear
 from services.llm.model import ANYBODY, Terms
-from services.llm.sampling import Sampler
 from services.llm.session import Provider
 from services.llm.tokenizer import Vocabulary
+from services.llm.turns import Speech, Turns
+from services.llm.wire import WIRES
 
 SLOTS = 4
 CONTEXT = 4096
+# Tokens that an answer must have at the least; where a prompt is cut, it is to have max_tokens or a quarter of the context.
 ROOM = 16
 
 
 class OnnxModel:
     """A TextModel over one decoder. provider: where it runs; load_s: seconds that loading took."""
 
-    def __init__(self, manifest: Manifest, vocabulary: Vocabulary, decoder: Decoder, *, max_waiting: int = 64) -> None:
+    def __init__(
+        self, manifest: Manifest, vocabulary: Vocabulary, decoder: Decoder, *, max_waiting: int = 64, speculate: bool = True
+    ) -> None:
         self.name = manifest.name
         self.provider = decoder.provider
         self.load_s = 0.0
-        self._hash = digest("model", manifest.weights, manifest.builder)
-        self._chat = FORMATS[manifest.chat]
+        self._hash = digest("model", manifest.weights, manifest.builder, manifest.precision, manifest.layout)
+        self._tokenizer_hash = manifest.tokenizer_sha256
+        self._chat = manifest.chat
+        self._wire = manifest.wire
         self._vocabulary = vocabulary
-        self._capacity = decoder.capacity
-        self._alphabet = Alphabet(vocabulary, manifest.ends)
-        self._grammars = Grammars(vocabulary, vocabulary.special(self._chat.end) or manifest.ends[0])
-        self._engine = Engine(decoder, max_waiting=max_waiting)
+        self._decoder = decoder
+        rows = manifest.shape.vocabulary if manifest.shape else len(vocabulary)
+        self._turns = Turns(vocabulary, manifest.ends, rows=rows)
+        self._engine = Engine(decoder, max_waiting=max_waiting, speculate=speculate)
 
     @classmethod
     def load(
         cls, folder: Path, *, slots: int = SLOTS, context: int = CONTEXT, threads: int | None = None,
-        provider: Provider = "auto", max_waiting: int = 64,
+        provider: Provider = "auto", max_waiting: int = 64, speculate: bool = True,
     ) -> OnnxModel:  # fmt: skip
         """Load a built folder: three seconds for the default model on two cores, and 0.9 GB of memory.
 
-        context: tokens a stream may have, at most what the folder was built for. Raises ModelBroken,
-        RuntimeConflict, ProviderMissing.
+        context: tokens a stream may have, at most what the folder was built for; speculate: whether a stream that is
+        alone guesses ahead. Raises ModelBroken,
+        RuntimeConflict, ProviderMissing, PrecisionElsewhere, NotServable.
         """
         began = time.perf_counter()
         manifest = read_manifest(folder)
-        decoder = CpuDecoder(
-            folder, manifest.shape, slots=slots, capacity=min(context, manifest.context),
-            threads=threads or os.cpu_count() or 1, provider=provider,
-        )  # fmt: skip
-        model = cls(manifest, Vocabulary.load(folder / TOKENIZER), decoder, max_waiting=max_waiting)
+        capacity = min(context, manifest.context)
+        decoder = open_decoder(
+            folder, manifest.shape, manifest.precision, slots=slots, capacity=capacity, threads=threads, provider=provider
+        )
+        model = cls(manifest, Vocabulary.load(folder / TOKENIZER), decoder, max_waiting=max_waiting, speculate=speculate)
         model.load_s = time.perf_counter() - began
         return model
 
@@ -70,47 +76,56 @@ class OnnxModel:
         self._engine.close()
 
     async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], terms: Terms = ANYBODY) -> Generation:
-        """What the model says. Raises PromptTooLong, ModelBusy, SchemaRefused, EngineStopped."""
+        """What the model says. Raises PromptTooLong, ModelBusy, SchemaRefused, OutputRefused, EngineStopped."""
         loop = asyncio.get_running_loop()
 
         def tell(text: str) -> None:
             loop.call_soon_threadsafe(on_text, text)
 
-        tokens, turn = await asyncio.to_thread(self._prepare, prompt, tell)
-        done: Future[Outcome] = self._engine.submit(tokens, turn, terms=terms, certified=prompt.manner.certified)
-        return self._generation(tokens, turn, await asyncio.wrap_future(done))
-
-    def _prepare(self, prompt: Prompt, on_text: Callable[[str], None]) -> tuple[list[int], Turn]:
-        tokens = encode(prompt, self._chat, self._vocabulary)
-        room = self._capacity - len(tokens)
-        if room < ROOM:
-            raise PromptTooLong(tokens=len(tokens), limit=self._capacity - ROOM)
-        longest = min(prompt.sampling.max_tokens, room)
-        sampler = Sampler(prompt.sampling)
-        # Where tools are about, a text that begins as markup is a call gone wrong or an echo of a result.
-        plain = bool(prompt.tools) or any(message.role == "tool" for message in prompt.messages)
-        answer = Answer(self._alphabet, sampler, plain=plain, max_tokens=longest, on_text=on_text)
-        call = None
-        if prompt.tools:
-            call = Call(self._alphabet, sampler, self._grammars.call_of(prompt.tools), max_tokens=longest)
-        return tokens, Turn(self._alphabet, answer, call, prompt.call_margin)
-
-    def _generation(self, tokens: list[int], turn: Turn, outcome: Outcome) -> Generation:
-        chosen = turn.chosen
-        calls: tuple[ToolCall, ...] = ()
-        if isinstance(chosen, Call) and chosen.finish == "calls":
-            # The same line in another step is another call: its id is made from all that came before it, too.
-            calls = (read_call(chosen.line, id=f"call_{digest('call', str(tokens), chosen.line)[:16]}"),)
+        # A thread, for compiling a large schema takes a second, and nobody else should wait for it.
+        tokens, cut, speech = await asyncio.to_thread(self._prepare, prompt, tell)
+        certified = prompt.manner.certified
+        done: Future[Outcome] = self._engine.submit(tokens, speech.turn, terms=terms, certified=certified)
+        outcome = await asyncio.wrap_future(done)
+        reply = await asyncio.to_thread(speech.reply)
         return Generation(
-            text=chosen.text if isinstance(chosen, Answer) else "",
-            calls=calls,
-            finish=chosen.finish,
+            text=reply.text,
+            calls=reply.calls,
+            malformed=reply.malformed,
+            finish="calls" if reply.calls else speech.turn.chosen.finish,
             usage=Usage(
-                prompt_tokens=len(tokens), cached_tokens=outcome.cached_tokens, completion_tokens=len(chosen.said)
+                prompt_tokens=len(tokens), cached_tokens=outcome.cached_tokens, completion_tokens=len(speech.said)
             ),
             model=self.name,
             model_hash=self._hash,
+            tokenizer_hash=self._tokenizer_hash,
             provider=self.provider,
+            seed=prompt.sampling.seed,
+            cut=cut,
+            waited_ms=outcome.waited_s * 1000,
             first_token_ms=outcome.first_token_s * 1000,
             total_ms=outcome.total_s * 1000,
+            drafted=outcome.drafted,
+            accepted=outcome.accepted,
+            certificate=certificate(self._decoder, tokens, speech.said) if certified else None,
         )  # fmt: skip
+
+    def _prepare(self, prompt: Prompt, on_text: Hear) -> tuple[list[int], tuple[str, ...], Speech]:
+        """The prompt's tokens, what was left out of it to make it fit, and the turn that follows it."""
+        wire = WIRES[self._wire if prompt.manner.wire == "model" else prompt.manner.wire]
+        capacity = self._decoder.capacity
+        wanted = max(ROOM, min(prompt.sampling.max_tokens, capacity // 4))
+
+        def tokens_of(each: Prompt) -> list[int]:
+            return encode(each, self._chat, wire, self._vocabulary)
+
+        cut: tuple[str, ...] = ()
+        tokens = tokens_of(prompt)
+        if capacity - len(tokens) < wanted:
+            prompt, cut = fitted(prompt, lambda each: capacity - len(tokens_of(each)) >= wanted)
+            tokens = tokens_of(prompt)
+        room = capacity - len(tokens)
+        if room < ROOM:
+            raise PromptTooLong(tokens=len(tokens), limit=capacity - ROOM)
+        longest = min(prompt.sampling.max_tokens, room)
+        return tokens, cut, self._turns.speech(prompt, wire, longest=longest, on_text=on_text)

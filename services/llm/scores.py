@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -65,3 +66,33 @@ class HostScores:
         """The logits."""
         self.best()
         return self._logits
+
+
+class DeviceScores:
+    """Scores whose likeliest tokens are here already; the whole row stays on the device until it is asked for.
+
+    tokens and logits: the likeliest, best first; fetch: brings the row [vocabulary].
+    """
+
+    def __init__(self, tokens: NDArray[np.int64], logits: Logits, fetch: Callable[[], Logits]) -> None:
+        self._tokens, self._logits, self._fetch = tokens, logits, fetch
+        self._all: Logits | None = None
+
+    def best(self) -> int:
+        """The likeliest token."""
+        if not np.isfinite(self._logits[0]):
+            raise NotFinite
+        return int(self._tokens[0])
+
+    def top(self) -> tuple[NDArray[np.int64], Logits]:
+        """The likeliest tokens, best first."""
+        self.best()
+        return self._tokens, self._logits
+
+    def all(self) -> Logits:
+        """The logits, fetched once."""
+        if self._all is None:
+            self._all = self._fetch()
+        if not np.isfinite(self._all.max()):
+            raise NotFinite
+        return self._all

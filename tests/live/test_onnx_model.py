@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 from collections.abc import AsyncIterator
@@ -15,12 +16,14 @@ from infra.models.build import build
 from infra.models.catalogue import DEFAULT_TEXT_MODEL
 from infra.models.fetch import ModelUnavailable, ensure
 from infra.settings import load
-from schemas.messages import Generation, Message, Prompt, Sampling
+from schemas.messages import ChoiceOutput, Generation, JsonOutput, Manner, Message, Prompt, Sampling
 from schemas.tools import ToolCard
-from services.llm.build import TOKENIZER
-from services.llm.decoder import ModelBroken, ProviderMissing
+from services.llm.about import TOKENIZER
+from services.llm.decoders import PrecisionElsewhere
 from services.llm.engine import ModelBusy, PromptTooLong
+from services.llm.model import Terms
 from services.llm.onnx_model import OnnxModel
+from services.llm.session import ModelBroken
 from services.llm.tokenizer import Vocabulary
 
 SYSTEM = Message(role="system", content="You are a helpful assistant. Answer in the user's language.")
@@ -86,8 +89,12 @@ def prompt(*messages: Message, tools: tuple[ToolCard, ...] = (), margin: float =
     return Prompt(messages=messages, tools=tools, sampling=Sampling(max_tokens=longest), call_margin=margin)
 
 
-async def say(model: OnnxModel, asked: Prompt, *, reuse: str = "") -> Generation:
-    return await model.generate(asked, on_text=lambda _: None, reuse=reuse)
+async def say(model: OnnxModel, asked: Prompt, *, label: str = "") -> Generation:
+    return await model.generate(asked, on_text=lambda _: None, terms=Terms(label=label))
+
+
+def in_manner(asked: Prompt, **manner: object) -> Prompt:
+    return asked.model_copy(update={"manner": Manner.model_validate(manner)})
 
 
 async def test_it_speaks_sense_and_is_heard_as_it_comes(smol: OnnxModel) -> None:
@@ -112,9 +119,9 @@ async def test_streams_together_say_what_they_say_alone(smol: OnnxModel) -> None
 
 
 async def test_the_next_prompt_of_a_run_reads_only_what_is_new(smol: OnnxModel) -> None:
-    first = await say(smol, prompt(SYSTEM, user("Name a colour."), longest=12), reuse="run")
+    first = await say(smol, prompt(SYSTEM, user("Name a colour."), longest=12), label="run")
     messages = (SYSTEM, user("Name a colour."), Message(role="assistant", content=first.text), user("Another one."))
-    second = await say(smol, prompt(*messages, longest=12), reuse="run")
+    second = await say(smol, prompt(*messages, longest=12), label="run")
     assert second.usage.cached_tokens >= first.usage.prompt_tokens
 
 
@@ -136,11 +143,40 @@ async def test_a_prompt_beyond_the_context_is_refused(smol: OnnxModel) -> None:
         await say(smol, prompt(SYSTEM, user("word " * 2000)))
 
 
+async def test_history_beyond_the_context_is_left_out_and_that_is_said(smol: OnnxModel) -> None:
+    turns = [each for _ in range(9) for each in (user("word " * 150), Message(role="assistant", content="Yes."))]
+    said = await say(smol, prompt(SYSTEM, *turns, user("What is the capital of France?"), longest=24))
+    assert "Paris" in said.text
+    assert said.cut == ("the oldest 4 of 9 earlier turns",)
+    assert said.usage.prompt_tokens <= 1024 - 24
+
+
+async def test_a_certified_generation_says_under_what_it_ran_and_says_it_again(smol: OnnxModel) -> None:
+    asked = in_manner(prompt(SYSTEM, user("Name three colours."), longest=12), certified=True)
+    first = await say(smol, asked)
+    await say(smol, prompt(SYSTEM, user("Name three rivers."), longest=12))
+    again = await say(smol, asked)
+    assert first.certificate == again.certificate
+    assert first.certificate is not None
+    assert first.certificate.engine.startswith("onnxruntime")
+    assert (again.text, again.usage.cached_tokens) == (first.text, 0)
+    assert again.tokenizer_hash == first.tokenizer_hash != ""
+    assert (await say(smol, prompt(SYSTEM, user("Name three colours."), longest=12))).certificate is None
+
+
+async def test_an_answer_has_the_wanted_form(smol: OnnxModel) -> None:
+    asked = prompt(SYSTEM, user("Is Paris in France?"))
+    assert (await say(smol, in_manner(asked, output=ChoiceOutput(options=("yes", "no"))))).text == "yes"
+    schema = {"type": "object", "properties": {"capital": {"type": "string", "maxLength": 20}}, "required": ["capital"]}
+    said = await say(smol, in_manner(asked, output=JsonOutput(json_schema=schema)))
+    assert list(json.loads(said.text)) == ["capital"]
+
+
 async def test_cuda_that_is_not_there_is_said(smol: OnnxModel) -> None:
     if "CUDAExecutionProvider" in smol.provider:
         pytest.skip("this machine has the device")
     folder = await built("smollm2-135m")
-    with pytest.raises(ProviderMissing, match="CUDAExecutionProvider"):
+    with pytest.raises(PrecisionElsewhere, match="does not run on cuda"):
         OnnxModel.load(folder, provider="cuda")
 
 
@@ -148,12 +184,12 @@ async def test_a_graph_that_is_cut_short_is_said(tmp_path: Path) -> None:
     folder = await built("smollm2-135m")
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes()[: 1000 if file.name == "model.onnx" else None])
-    with pytest.raises(ModelBroken, match="milepost models pull"):
+    with pytest.raises(ModelBroken, match="milepost models build"):
         OnnxModel.load(tmp_path)
 
 
 def test_a_folder_without_a_model_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ModelBroken, match="milepost models pull"):
+    with pytest.raises(ModelBroken, match="milepost models build"):
         OnnxModel.load(tmp_path)
 
 
@@ -179,7 +215,7 @@ async def test_the_bytes_of_each_token_are_what_the_tokenizer_decodes(name: str)
     ],
 )
 async def test_the_default_model_renews_and_then_says_so(default: OnnxModel, wish: str, instance: str, result: str) -> None:
-    called = await say(default, prompt(SYSTEM, user(wish), tools=CLOUD), reuse="run")
+    called = await say(default, prompt(SYSTEM, user(wish), tools=CLOUD), label="run")
     assert [(call.name, call.arguments) for call in called.calls] == [
         ("RenewInstance", {"InstanceId": instance, "Period": 3, "PeriodUnit": "Month"})
     ]
@@ -187,7 +223,7 @@ async def test_the_default_model_renews_and_then_says_so(default: OnnxModel, wis
         Message(role="assistant", content="", calls=called.calls, origin="model"),
         Message(role="tool", content=result, name="RenewInstance", origin="tool"),
     )
-    said = await say(default, prompt(SYSTEM, user(wish), *told, tools=CLOUD, margin=AFTER_RESULT_MARGIN), reuse="run")
+    said = await say(default, prompt(SYSTEM, user(wish), *told, tools=CLOUD, margin=AFTER_RESULT_MARGIN), label="run")
     assert not said.calls
     assert said.text[0] not in "<{[`"
     assert bool(CHINESE.search(said.text)) == bool(CHINESE.search(wish))

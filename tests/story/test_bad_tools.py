@@ -14,6 +14,7 @@ from runtime.memory_broker import MemoryBroker
 from runtime.service import Worker
 from schemas.agent import AgentSpec
 from schemas.events import RunCompleted, ToolFailed, ToolInDoubt
+from services.llm.models import Models
 from services.llm.scripted import Script, ScriptedModel
 from services.llm.service import llm_service
 from services.memory.memory_store import MemoryConversationStore
@@ -76,7 +77,12 @@ async def test_a_bad_tool_does_not_end_the_run(bad: Tool, event: type[ToolFailed
     retrieval = Retrieval(MemoryToolIndex(), MemoryKnowledgeIndex(), HashEmbedder(), clock)
     call = {"role": "user", "call": [{"name": name, "arguments": {}}]}
     model = ScriptedModel(Script.model_validate({"rules": [call, {"role": "tool", "match": ".*", "say": "It said: {0}"}]}))
-    services = [toolbox.service(), retrieval.service(), memory_service(MemoryConversationStore(), clock), llm_service(model)]
+    services = [
+        toolbox.service(),
+        retrieval.service(),
+        memory_service(MemoryConversationStore(), clock),
+        llm_service(Models.of(model), clock),
+    ]
     workers = [Worker(service, broker, broker, clock, name="w").run(drain_s=0.1) for service in services]
     await toolbox.register(broker)
     async with working(Conductor(broker, broker, clock, name="c").run(), retrieval.follow_cards(broker), *workers):

@@ -26,8 +26,9 @@ from infra.models.catalogue import DEFAULT_TEXT_MODEL
 from infra.settings import Settings
 from infra.wiring import World
 from runtime.bus import ServiceInfo
-from runtime.client import Delta, Update
+from runtime.client import Update
 from runtime.memory_broker import MemoryBroker
+from runtime.speech import Delta
 from schemas.agent import AgentSpec
 from schemas.commands import CallTool, Generate, PlanCall, RequestApproval
 from schemas.envelope import encode
@@ -103,6 +104,8 @@ def test_help_loads_nothing_heavy() -> None:
         "runs", "runs ls", "runs show", "runs follow", "runs cancel", "runs approve", "runs refuse", "runs export",
         "tools", "tools ls", "tools search", "tools show", "tools call",
         "knowledge", "knowledge add", "knowledge search", "knowledge ls", "knowledge rm", "models", "models ls", "models pull",
+        "models show", "models build", "models verify", "models bench", "models add", "models export", "models remote",
+        "models rm",
     ],
 )  # fmt: skip
 def test_every_command_explains_itself(cli: Cli, command: str) -> None:

@@ -2,21 +2,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future, wait
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from services.llm.cpu_decoder import CpuDecoder
-from services.llm.engine import END, Engine, EngineStopped, ModelBusy, Next, PromptTooLong, common_prefix
+from services.llm.engine import END, Engine, EngineStopped, ModelBusy, Next, Outcome, PromptTooLong
 from services.llm.graph import write_graph
 from services.llm.model import Terms
-from services.llm.scores import HostScores, Scores
+from services.llm.scores import HostScores, Logits, NotFinite, Scores
 from services.llm.weights import Weights
 from tests.support.tiny_model import Tiny
 
 CAPACITY = 128
+# Logits of the tiny model are of the size of 5.
+BOUND = 1e-3
 PROMPTS = [[5, 77, 3, 200], [5, 77, 3, 200, 140, 9, 61, 30], [9, 9, 250], list(range(40)), [100, 3, 77]]
 
 
@@ -27,7 +29,7 @@ class Counting(CpuDecoder):
         self, first: int, tokens: np.ndarray[tuple[int, int], np.dtype[np.int64]], past: Sequence[int], *, every: bool = False
     ) -> Sequence[HostScores]:
         shapes.append(tokens.shape)
-        return super().step(first, tokens, past)
+        return super().step(first, tokens, past, every=every)
 
 
 shapes: list[tuple[int, ...]] = []
@@ -194,7 +196,87 @@ def test_closing_ends_what_runs_and_takes_no_more(folder: Path) -> None:
         engine.submit([1], Greedy(1))
 
 
-def test_common_prefix() -> None:
-    assert common_prefix([1, 2, 3], [1, 2, 4, 5]) == 2
-    assert common_prefix([], [1]) == 0
-    assert common_prefix([1, 2], [1, 2]) == 2
+class Recording(Greedy):
+    """Keeps the logits that it saw; forces two tokens now and then, as a grammar does."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.logits: list[Logits] = []
+
+    def follow(self, scores: Scores) -> Next:
+        self.logits.append(scores.all().copy())
+        following = super().follow(scores)
+        forced = [60, 61] if following.tokens and len(self.said) % 5 == 0 else []
+        return Next([*following.tokens, *forced])
+
+
+def busy(engine: Engine, ends: threading.Event) -> list[Future[Outcome]]:
+    class Endless(Greedy):
+        def follow(self, scores: Scores) -> Next:
+            return END if ends.is_set() else super().follow(scores)
+
+    guides = [Endless(80) for _ in range(5)]
+    return [engine.submit([*PROMPTS[3], 90 + n], guide) for n, guide in enumerate(guides)]
+
+
+def test_a_certified_stream_computes_the_same_bits_whatever_else_runs(folder: Path) -> None:
+    prompt, seen = [*range(40), 77, 3, 8], []
+    shape = Weights(folder / "tiny.gguf").shape
+    for place in (0, 3):
+        for crowded in (False, True):
+            engine = Engine(CpuDecoder(folder, shape, slots=6, capacity=CAPACITY, threads=1))
+            for other in range(place):  # whose label keeps their slots
+                engine.submit([200 + other, *prompt], Greedy(1), terms=Terms(label=f"other {other}")).result(30)
+            ends = threading.Event()
+            crowd = busy(engine, ends) if crowded else []
+            guide = Recording(20)
+            outcome = engine.submit(prompt, guide, certified=True).result(30)
+            ends.set()
+            wait(crowd, 30)
+            engine.close()
+            assert outcome.cached_tokens == outcome.drafted == 0
+            seen.append(guide)
+    for guide in seen:
+        assert guide.said == seen[0].said
+        assert np.array_equal(guide.logits, seen[0].logits)
+
+
+def test_uncertified_streams_see_the_same_logits_within_a_bound(folder: Path) -> None:
+    """What depends on the batch, the pieces and what is reused is the order of sums, which shows in the last digits."""
+    prompt = [*range(40), 77, 3, 8]
+    shape = Weights(folder / "tiny.gguf").shape
+    alone, among = Recording(20), Recording(20)
+    engine = Engine(CpuDecoder(folder, shape, slots=6, capacity=CAPACITY, threads=1))
+    engine.submit(prompt, alone, certified=True).result(30)
+    ends = threading.Event()
+    crowd = busy(engine, ends)
+    outcome = engine.submit(prompt, among).result(30)
+    ends.set()
+    wait(crowd, 30)
+    engine.close()
+    assert outcome.cached_tokens > 0
+    assert among.said == alone.said
+    assert np.abs(np.array(among.logits) - np.array(alone.logits)).max() < BOUND
+
+
+def test_numbers_that_are_none_end_their_stream_and_their_cache(folder: Path) -> None:
+    class Broken(CpuDecoder):
+        def step(
+            self,
+            first: int,
+            tokens: np.ndarray[tuple[int, int], np.dtype[np.int64]],
+            past: Sequence[int],
+            *,
+            every: bool = False,
+        ) -> Sequence[HostScores]:
+            scores = super().step(first, tokens, past, every=every)
+            spoilt = HostScores(np.full(300, np.nan, np.float32))
+            return [spoilt if 250 in row else score for row, score in zip(tokens, scores, strict=False)]
+
+    engine = Engine(Broken(folder, Weights(folder / "tiny.gguf").shape, slots=2, capacity=CAPACITY, threads=1))
+    prompt = [*range(40), 250]
+    with pytest.raises(NotFinite):
+        engine.submit(prompt, Greedy(3)).result(30)
+    outcome = engine.submit(list(range(41)), Greedy(3)).result(30)
+    engine.close()
+    assert outcome.cached_tokens == 0

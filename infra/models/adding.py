@@ -1,0 +1,91 @@
+"""Adding a model of the person's own: looked at, registered, built; nothing is left of one that fails on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra.models.added import Card, Source, free_name, pin, registered, source_of
+from infra.models.build import AUTO, OnBytes, build, built_folder, exported, silent
+from infra.models.catalogue import ModelCard
+from infra.models.fetch import ensure
+
+if TYPE_CHECKING:
+    from services.llm.about import About
+    from services.llm.weights import Weights
+
+UNKNOWN = "unknown"
+
+
+async def add(
+    path: Path, *, home: Path, name: str | None = None, chat: str | None = None, licence: str | None = None,
+    precision: str = "int8", added_from: str | None = None, on_bytes: OnBytes = silent,
+) -> ModelCard:  # fmt: skip
+    """Register and build a GGUF file or Hugging Face folder of the Llama, Qwen2 or Qwen3 family.
+
+    chat: the name of a format, in place of the one that its own template tells. Raises NotAdded, UnsupportedModel,
+    NoChatFormat, TemplateRefused, BuildFailed.
+    """
+    source = source_of(path)
+    name = free_name(name, source, home)
+    card = await asyncio.to_thread(_looked_at, source, name, chat, licence, precision, added_from or str(source.path))
+    with registered(card, source, home):
+        built_folder(card.model_card(), home, precision)  # refuses a precision that is none
+        await ensure(name, home=home)
+        await build(name, home, precision, on_bytes=on_bytes)
+    return card.model_card()
+
+
+def _looked_at(source: Source, name: str, chat: str | None, licence: str | None, precision: str, added_from: str) -> Card:
+    from services.llm.weights import Weights
+
+    weights = Weights(source.path)
+    about = _about(source, weights)
+    title = weights.field("general.name")
+    return Card(
+        name=name, title=title if isinstance(title, str) else source.path.name, added_from=added_from, files=pin(source),
+        gguf=source.gguf, licence=licence or about.licence or UNKNOWN, languages=(), context=weights.shape.context,
+        chat=about.chat(chat, name=name).model_dump(mode="json"), precision=precision,
+    )  # fmt: skip
+
+
+def _about(source: Source, weights: Weights) -> About:
+    from services.llm.about import about_folder, about_gguf
+
+    return about_gguf(weights) if source.gguf else about_folder(source.folder)
+
+
+def export(
+    path: Path, *, home: Path, name: str | None = None, chat: str | None = None, licence: str | None = None,
+    on_line: Callable[[str], None] = print,
+) -> ModelCard:  # fmt: skip
+    """Register a model of any architecture that optimum knows, with the graph that it exports. Minutes.
+
+    Raises NotAdded, NoChatFormat, TemplateRefused, UnsupportedModel, and what infra.models.export raises.
+    """
+    from services.llm.build import Plan, finish
+
+    source = source_of(path)
+    name = free_name(name, source, home)
+    home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".exporting-", dir=home) as scratch:
+        made = Path(scratch) / "made"
+        made.mkdir()
+        told, about = exported(source.path, made, home, on_line)
+        spoken = about.chat(chat, name=name)
+        context = told.context or 2048
+        card = Card(
+            name=name, title=source.path.name, added_from=str(source.path), files=pin(source), gguf=source.gguf,
+            licence=licence or about.licence or UNKNOWN, languages=(), context=context,
+            chat=spoken.model_dump(mode="json"), precision="fp32", exporter="optimum",
+        )  # fmt: skip
+        model = card.model_card()
+        plan = Plan(name=name, sha256=model.file.sha256, precision="fp32", chat=spoken, licence=card.licence)
+        finish(made, plan, about.tokenizer, layout="exported", context=context)
+        with registered(card, source, home):
+            asyncio.run(ensure(name, home=home))
+            made.rename(built_folder(model, home, AUTO))
+    return model

@@ -1,0 +1,1 @@
+"""Evaluation: what a model did against what it should have done."""

@@ -1,0 +1,126 @@
+"""From a prompt to the turn that guides the model through it, and from what it then wrote to a reply."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from schemas.messages import Prompt
+from services.llm.chat import parts, spelled
+from services.llm.choice import Choice
+from services.llm.grammar import Grammar, Grammars
+from services.llm.guides import MARKUP, Alphabet, Answer, Hear, Turn, Written
+from services.llm.replies import Reply, checked, read_reply
+from services.llm.sampling import Allowed, Sampler
+from services.llm.tokenizer import Vocabulary
+from services.llm.wire.form import Malformed, Markup, Wire
+from services.llm.wire.showing import Showing
+
+
+@dataclass(frozen=True)
+class Speech:
+    """A turn and how its text is read. showing: of a turn that nothing constrains."""
+
+    prompt: Prompt
+    wire: Wire
+    turn: Turn
+    showing: Showing | None = None
+
+    @property
+    def said(self) -> Sequence[int]:
+        """The tokens of the model's own words."""
+        return self.turn.chosen.said
+
+    def reply(self) -> Reply:
+        """What the turn says, when it has come to its end."""
+        if self.showing:
+            reply = self._free(self.showing.text)
+            self.showing.end("" if reply.calls or reply.malformed else reply.text)
+            return reply
+        chosen = self.turn.chosen
+        if isinstance(chosen, Answer):
+            return Reply(chosen.text)
+        return self._called(chosen) if self.turn.calls else self._formed(chosen)
+
+    def _free(self, text: str) -> Reply:
+        reply = read_reply(text, self.prompt, self.wire)
+        empty = self.prompt.tools and not reply.text.strip() and not reply.calls and not reply.malformed
+        return Reply(text, malformed="It is empty; answer in words, or call a tool.") if empty else reply
+
+    def _called(self, call: Written) -> Reply:
+        if not call.kept:
+            return Reply(call.text, malformed=f"Its call was cut off after {len(call.said)} tokens; write a shorter one.")
+        try:
+            read = self.wire.parse(call.kept)
+        except Malformed as error:  # what grammars cannot say: numbers too large, a key twice, nesting too deep
+            return Reply(call.kept, malformed=str(error))
+        return checked(read.text, read.calls, self.prompt, whole=call.kept)
+
+    def _formed(self, answer: Written) -> Reply:
+        if not answer.whole:
+            return Reply(answer.text, malformed=f"The answer was cut off after {len(answer.said)} tokens; write a shorter one.")
+        return checked(answer.text, (), self.prompt)
+
+
+class Turns:
+    """Makes the turns of one model. ends: the tokens that end its messages; rows: how many logits it computes."""
+
+    def __init__(self, vocabulary: Vocabulary, ends: Sequence[int], *, rows: int) -> None:
+        self._vocabulary = vocabulary
+        self._alphabet = Alphabet(vocabulary, ends, rows=rows)
+        self._grammars = Grammars(vocabulary, ends, rows=rows)
+
+    def speech(self, prompt: Prompt, wire: Wire, *, longest: int, on_text: Hear) -> Speech:
+        """A turn of at most `longest` tokens. Raises SchemaRefused, OutputRefused."""
+        if prompt.manner.constrained:
+            return Speech(prompt, wire, self._constrained(prompt, wire, longest, on_text))
+        showing = Showing(wire if prompt.tools else None, on_text)
+        return Speech(prompt, wire, Turn(self._free(prompt, wire, longest, showing.hear)), showing)
+
+    def _free(self, prompt: Prompt, wire: Wire, longest: int, on_text: Hear) -> Answer:
+        """Whatever the model will; where it may call, the special tokens of calls are words, too."""
+        sampler = Sampler(prompt.sampling)
+        if not prompt.tools:
+            return Answer(self._alphabet, sampler, max_tokens=longest, on_text=on_text)
+        markup = (wire.opening, wire.between, wire.closing, *(Markup(stop) for stop in wire.stops))
+        special = {part for text in markup for part in parts(text, self._vocabulary) if isinstance(part, int)}
+        words = self._alphabet.wording(special)
+        return Answer(self._alphabet, sampler, max_tokens=longest, on_text=on_text, words=words, stops=wire.stops)
+
+    def _constrained(self, prompt: Prompt, wire: Wire, longest: int, on_text: Hear) -> Turn:
+        """An answer, of the wanted form if there is one, or calls that fit their schemas."""
+        answer, words = self._answer(prompt, wire, longest, on_text)
+        if not prompt.tools or prompt.manner.calls == "never":
+            return Turn(answer)
+        grammar = self._grammars.of_calls(prompt.tools, wire, several=prompt.manner.parallel and wire.several)
+        calls = self._beginning_of_calls(wire, grammar)
+        if prompt.manner.output is None:
+            words = self._alphabet.beginning(wire.answer) if wire.answer.strip() else words & ~calls
+        call = Written(
+            self._alphabet, Sampler(prompt.sampling), grammar, greedy=prompt.sampling.temperature == 0, max_tokens=longest,
+            opening=spelled([wire.opening], self._vocabulary),
+        )  # fmt: skip
+        if prompt.manner.calls == "required":
+            return Turn(answer, call, Choice(calls, words, margin=-math.inf, wanted=0.0))
+        return Turn(answer, call, Choice(calls, words, margin=prompt.call_margin))
+
+    def _answer(self, prompt: Prompt, wire: Wire, longest: int, on_text: Hear) -> tuple[Answer | Written, Allowed]:
+        """An answer, and the tokens that it may begin with."""
+        sampler, words = Sampler(prompt.sampling), self._alphabet.first_words
+        if prompt.manner.output:
+            grammar = self._grammars.of_answer(prompt.manner.output)
+            greedy = prompt.sampling.temperature == 0
+            formed = Written(self._alphabet, sampler, grammar, greedy=greedy, max_tokens=longest, on_text=on_text)
+            return formed, grammar.allowed()
+        # Where tools are about, a text that begins as markup is a call gone wrong or an echo of a result.
+        plain = bool(prompt.tools) or any(message.role == "tool" for message in prompt.messages)
+        opening = spelled([wire.answer], self._vocabulary) if plain else []
+        first = words if plain else None
+        return Answer(self._alphabet, sampler, max_tokens=longest, on_text=on_text, opening=opening, first=first), words
+
+    def _beginning_of_calls(self, wire: Wire, grammar: Grammar) -> Allowed:
+        """The tokens that a call begins with: any markup where it begins as such, else its own text or a tool's name."""
+        if wire.opening.encode().startswith(MARKUP):
+            return self._alphabet.markup
+        return self._alphabet.beginning(wire.opening) if wire.opening else grammar.allowed()

@@ -1,0 +1,107 @@
+"""What a wire format is: how tools are shown to a model, how calls and results are written, how a reply is read."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from schemas.canonical import JsonObject
+from schemas.messages import Message
+from schemas.tools import ToolCard
+
+Role: TypeAlias = Literal["user", "assistant", "tool"]
+Language: TypeAlias = Literal["en", "zh"]
+
+
+MARKS = re.compile(r"[<{\[`]")
+
+
+class Markup(str):
+    """Text of ours, in which the names of special tokens mean them. All other text, whoever wrote it, never does."""
+
+    __slots__ = ()
+
+
+# Pieces in order, Markup or plain.
+Text: TypeAlias = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A call as a reply has it: a name, which may be no tool's, and arguments."""
+
+    name: str
+    arguments: JsonObject
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model said: words, calls, or both."""
+
+    text: str
+    calls: tuple[Asked, ...] = ()
+
+
+class Malformed(ValueError):
+    """A reply is neither an answer nor a call. Its text says why, in words that a model can follow."""
+
+
+class Wire(ABC):
+    """One wire format.
+
+    several: one reply may hold several calls. opening: what stands before the name of the first call; between: after
+    a call, up to the name of the next; closing: after the last. answer: what an answer begins with. inline: results
+    stand in the assistant's own turn, which then goes on. stops: what ends a
+    reply that nothing constrains, for what would follow is not the model's to say.
+    """
+
+    name: str
+    several = False
+    opening = Markup("")
+    between = Markup("")
+    closing = Markup("")
+    answer = Markup("")
+    inline = False
+    stops: tuple[str, ...] = ()
+
+    @abstractmethod
+    def offer(self, cards: Sequence[ToolCard]) -> Text:
+        """How tools are announced, as what follows the system message."""
+
+    @abstractmethod
+    def body(self, name: str, arguments: Mapping[str, object], card: ToolCard | None) -> Text:
+        """A call from its name on; card: None for a tool that is not offered."""
+
+    @abstractmethod
+    def rule(self, card: ToolCard, quoted: Callable[[str], str]) -> str:
+        """What `body` may write for a tool, as a Lark expression (llguidance); quoted: a literal of plain text or Markup."""
+
+    @abstractmethod
+    def parse(self, text: str) -> Reply:
+        """A whole reply. Raises Malformed."""
+
+    def shown(self, text: str) -> str:
+        """How much of a reply that is still being written is surely an answer in words: all before the first markup."""
+        found = MARKS.search(text)
+        return (text[: found.start()] if found else text).strip()
+
+    def said(self, text: str, calls: Sequence[Asked], cards: Mapping[str, ToolCard]) -> Text:
+        """An earlier reply of the model."""
+        if not calls:
+            return (self.answer, text)
+        pieces: list[str] = [text, "\n"] if text else []
+        for index, call in enumerate(calls):
+            pieces += [self.between if index else self.opening, *self.body(call.name, call.arguments, cards.get(call.name))]
+        return (*pieces, self.closing)
+
+    def result(self, message: Message, language: Language) -> tuple[Role, Text]:
+        """A tool's result: who hands it over, and how."""
+        return "tool", (message.content,)
+
+
+def function(card: ToolCard) -> dict[str, object]:
+    """A tool as OpenAI's API describes one."""
+    return {"name": card.name, "description": card.description, "parameters": card.parameters}

@@ -99,6 +99,11 @@ class Model(_Group):
     )
     provider: Literal["auto", "cpu", "cuda"] = Field("auto", description="what ONNX Runtime runs on")
     threads: PositiveInt | None = Field(None, description="threads of the model; all cores if not set")
+    streams: PositiveInt | None = Field(None, description="requests that the model answers side by side; 4, on a GPU 64")
+    context: PositiveInt = Field(4096, description="tokens that prompt and answer may have together")
+    speculate: bool = Field(
+        False, description="guess ahead from the prompt: faster where answers repeat it, see docs/models.md"
+    )
     scripted: Path | None = Field(None, description="a file of prepared answers, in place of a model")
     offline: bool = Field(False, description="never ask a hub")
 

@@ -254,7 +254,10 @@ async def bring_model(settings: Settings, name: str) -> TextModel:
     await ensure(name, home=home, offline=settings.model.offline, folder=settings.model.folder)
     precision = precision_for(find(name, home), settings.model.precision, settings.model.provider)
     folder = await build(name, home, precision)
-    return await asyncio.to_thread(OnnxModel.load, folder, threads=settings.model.threads, provider=settings.model.provider)
+    return await asyncio.to_thread(
+        OnnxModel.load, folder, slots=settings.model.streams, context=settings.model.context,
+        threads=settings.model.threads, provider=settings.model.provider, speculate=settings.model.speculate,
+    )  # fmt: skip
 
 
 def _embedder(settings: Settings) -> tuple[Embedder, list[Work]]:

@@ -171,7 +171,7 @@ def _turn_refused(state: RunState, fact: Fact) -> Step:
 
 def _selected(state: RunState, fact: Fact) -> Step:
     event = _expect(fact, ToolsSelected)
-    state = changed(state, tools=tuple(each.card for each in event.tools))
+    state = changed(state, tools=tuple(each.card for each in event.tools), leaning=event.leaning)
     return _gathered(state, fact, "tools")
 
 

@@ -19,7 +19,7 @@ from runtime.orders import order_of
 from runtime.state import RunState
 from schemas import subjects
 from schemas.commands import AnyCommand, EndRun, RequestApproval
-from schemas.envelope import DECIDER, Fact, encode, new_fact, source_of
+from schemas.envelope import DECIDERS, Fact, encode, new_fact, source_of
 from schemas.errors import ProtocolError
 from schemas.events import AnyEvent, Failure, RunCancelled, RunCompleted, RunFailed, StepFailed
 from schemas.ids import END_SLOT, CommandId, RunId
@@ -103,7 +103,7 @@ class Conductor:
 
     async def _on_fact(self, delivery: Delivery[Fact], epoch: int) -> None:
         fact = delivery.message
-        if fact.header.decider != DECIDER:
+        if fact.header.decider not in DECIDERS:
             log.warning("another decider's run", run=fact.run, decider=fact.header.decider)
             await delivery.again(5.0)
             return
@@ -118,7 +118,7 @@ class Conductor:
                     decisions = await self._read_up(run, epoch)
                     if run.folded.position < delivery.position:
                         raise Unreachable("The log does not show a fact that it has handed out.", why=fact.id)
-            if run.folded.state.decider != DECIDER:
+            if run.folded.state.decider not in DECIDERS:
                 await delivery.again(5.0)
                 return
             self.facts += 1
@@ -148,7 +148,7 @@ class Conductor:
     async def _on_request(self, delivery: Delivery[Fact]) -> None:
         run = self._run(delivery.message.run)
         try:
-            if delivery.message.header.decider != DECIDER:
+            if delivery.message.header.decider not in DECIDERS:
                 await delivery.again(self._sweep_s)
                 return
             if delivery.attempt > 1 and run.folded.state.phase != "ended":

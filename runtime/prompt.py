@@ -7,9 +7,11 @@ from schemas.agent import AgentSpec
 from schemas.events import Passage, RunRequested, Turn
 from schemas.messages import Message, Prompt, digest_asked, digest_opened, digest_said
 
-# Measured on the default model: odds (log-probability) of a call against an answer, see docs/results.md.
-FIRST_MARGIN = -0.5
-AFTER_RESULT_MARGIN = 4.0
+# Measured on the default model: how much likelier than words a call must be (log-probability), see docs/results.md. The
+# first one counts where retrieval does not say how the request leans.
+FIRST_MARGIN = -1.9
+AFTER_RESULT_MARGIN = 1.0
+MARGINS_OF_VERSION_1 = (-0.5, 4.0)
 
 # Short on purpose: every further word about tools makes a small model call one after "Thanks!".
 INSTRUCTIONS = "You are a helpful assistant. Answer in the user's language."
@@ -43,11 +45,13 @@ def digested(state: RunState) -> tuple[RunState, str]:
 
 def correction(why: str) -> Message:
     """What the model is told about a reply that was neither an answer nor a call."""
-    return Message(role="user", content=f"Your reply could not be read: {why} Write it again.", origin="system")
+    return Message(role="user", content=f"Your reply could not be read: {why} Write it again.", name="parser", origin="system")
 
 
 def _margin(state: RunState) -> float:
-    return AFTER_RESULT_MARGIN if any(message.role == "tool" for message in state.messages) else FIRST_MARGIN
+    first = FIRST_MARGIN if state.leaning is None else -state.leaning
+    margins = MARGINS_OF_VERSION_1 if state.decider == "1" else (first, AFTER_RESULT_MARGIN)
+    return margins[any(message.role == "tool" for message in state.messages)]
 
 
 def _beginning(state: RunState, request: RunRequested) -> tuple[Message, ...]:

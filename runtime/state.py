@@ -57,6 +57,7 @@ class RunState:
     gathered: frozenset[str] = frozenset()
     history: tuple[Turn, ...] = ()
     tools: tuple[ToolCard, ...] = ()
+    leaning: float | None = None
     passages: tuple[Passage, ...] = ()
     messages: tuple[Message, ...] = ()
     prompt_digest: str = ""

@@ -23,7 +23,9 @@ from schemas.ids import CommandId, EventId, RunId, Token, event_id
 MAX_BYTES = 8 * 1024 * 1024
 TYPE_PREFIX = "io.milepost."
 VERSION = "1"
-DECIDER = "1"
+# Version 1 had other margins between answer and call; its runs go on with them.
+DECIDERS = ("1", "2")
+DECIDER = "2"
 LAST_MOMENT = datetime(9000, 1, 1, tzinfo=UTC)  # a deadline after it must still be a date
 
 _BY_TYPE: dict[str, type[Event] | type[Command]] = {

@@ -24,7 +24,7 @@ from schemas.commands import (
 )
 from schemas.ids import CANCEL_SLOT, END_SLOT, RELEASE_SLOT, REQUEST_SLOT, Text, Token
 from schemas.messages import Generation, Origin
-from schemas.tools import Preview, ToolCard, ToolResult, Value
+from schemas.tools import Grown, Preview, ToolCard, ToolResult, Value
 
 
 class Event(Value):
@@ -144,8 +144,13 @@ class ScoredCard(Value):
     why: dict[str, float] = Field(default_factory=dict)
 
 
-class ToolsSelected(Answered):
-    """The tools the model will be offered, best first. catalog: digest of the catalogue that was searched."""
+class ToolsSelected(Grown, Answered):
+    """The tools the model will be offered, best first. catalog: digest of the catalogue that was searched.
+
+    leaning: how much the request leans to calling one of them, in log-odds; None where nothing is known.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"leaning"})
 
     role: ClassVar[Role] = "retrieval"
     origin: ClassVar[Origin] = "retrieved"
@@ -154,6 +159,7 @@ class ToolsSelected(Answered):
     tools: tuple[ScoredCard, ...]
     catalog: str
     searched: int
+    leaning: float | None = None
 
 
 class Passage(Value):

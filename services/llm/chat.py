@@ -13,6 +13,8 @@ from functools import lru_cache
 from pydantic import BaseModel, ConfigDict
 
 from schemas.messages import Prompt
+from services.llm.calls import written
+from services.llm.remaining import left
 from services.llm.tokenizer import Vocabulary
 from services.llm.wire.form import Asked, Language, Markup, Text, Wire
 
@@ -141,11 +143,14 @@ def _turns(prompt: Prompt, chat: ChatFormat, wire: Wire) -> Iterable[tuple[str, 
         yield "system", _stripped((system or "", *offered))
     cards = {card.name: card for card in prompt.tools}
     language: Language = "en"
+    request = used = ""
     for message in messages:
-        if message.role == "user":
+        if message.role == "user" and message.name is None:  # one with a name is ours, about a reply that could not be read
             language = "zh" if CHINESE.search(message.content) else "en"
+            request, used = message.content, ""
+        used += "".join(written(call.arguments) for call in message.calls)
         if message.role == "tool":
-            role, text = wire.result(message, language)
+            role, text = wire.result(message, language, left(request, used))
             yield role if role in chat.roles else "user", text
         elif message.role == "assistant":
             yield "assistant", wire.said(message.content, [Asked(call.name, call.arguments) for call in message.calls], cards)

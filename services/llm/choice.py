@@ -9,18 +9,20 @@ import numpy as np
 from services.llm.sampling import Allowed, log_softmax
 from services.llm.scores import Scores
 
-# With less than this chance for all offered names together, the model wants a tool that is not there.
-WANTED = 0.3
-
 
 @dataclass(frozen=True)
 class Choice:
-    """calls and words: the tokens that a call, and an answer, may begin with. margin: in log-odds, leans to answering."""
+    """calls and words: the tokens that a call, and an answer, may begin with. margin: in log-odds, leans to answering.
+
+    A turn calls, and goes on calling, while odds + fit > margin. odds: of a call's first token against words'; fit: the
+    log-probability that the model, left to itself, would have written the name that it is made to choose from what is
+    offered. Together that is how much likelier this very call is than words. Thanks and questions of knowledge have low
+    odds; work that no tool does ("book a table") has high odds, but another name. Measured in docs/results.md.
+    """
 
     calls: Allowed
     words: Allowed
     margin: float
-    wanted: float = WANTED
 
     def odds(self, scores: Scores) -> float:
         """Log-odds that the model begins a call rather than an answer."""
@@ -28,10 +30,6 @@ class Choice:
         call, words = chances[self.calls].sum(), chances[self.words].sum()
         return float(np.log(max(call, 1e-30)) - np.log(max(words, 1e-30)))
 
-    def is_call(self, odds: float) -> bool:
-        """Whether to try a call."""
-        return odds > self.margin
-
-    def is_meant(self, chance: float) -> bool:
-        """Whether a call goes on, by the chance that the model would itself have named one of the offered tools."""
-        return chance >= self.wanted
+    def is_call(self, odds: float, fit: float = 0.0) -> bool:
+        """Whether to try a call, or go on with it; fit: of the name's tokens so far, which further ones can only lower."""
+        return odds + fit > self.margin

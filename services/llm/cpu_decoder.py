@@ -34,7 +34,7 @@ class CpuDecoder:
     def __init__(
         self, folder: Path, shape: Shape, *, slots: int, capacity: int, threads: int, precision: Precision = "int8"
     ) -> None:  # fmt: skip
-        self.shape, self.slots, self.capacity = shape, slots, capacity
+        self.shape, self.slots, self.capacity, self.vocabulary = shape, slots, capacity, shape.vocabulary
         self.threads, self.chunk = threads, CHUNK
         self.precision: str = precision
         self._session = open_session(folder / GRAPH_FILE, threads=threads, provider="cpu")

@@ -88,7 +88,7 @@ class CudaDecoder:
         self, folder: Path, shape: Shape, *, slots: int, capacity: int, precision: Precision = "fp16",
         device: Device = CUDA, graphs: bool = True,
     ) -> None:  # fmt: skip
-        self.shape, self.slots, self.capacity = shape, slots, capacity
+        self.shape, self.slots, self.capacity, self.vocabulary = shape, slots, capacity, shape.vocabulary
         self.threads, self.chunk, self.device = 1, CHUNK, device
         self.precision: str = precision
         self._graphs = graphs

@@ -14,9 +14,11 @@ from services.llm.scores import Scores
 class Decoder(Protocol):
     """Slots of keys and values of `capacity` tokens each. Not safe for two threads.
 
-    provider: where it runs; precision: of its weights; threads: that compute; chunk: tokens that one step reads best.
+    vocabulary: logits of a place, which may be more than the tokenizer's tokens. provider: where it runs. precision: of
+    its weights. threads: that compute. chunk: tokens that one step reads best.
     """
 
+    vocabulary: int
     provider: str
     precision: str
     threads: int

@@ -36,7 +36,6 @@ from services.llm.decoder import Decoder
 from services.llm.model import ANYBODY, Terms
 from services.llm.pace import Pace
 from services.llm.scores import NotFinite, Scores
-from services.llm.session import PROVIDERS
 from services.llm.slots import Slot, Slots
 from services.llm.stream import END, Guide, Next, Outcome, Stream
 
@@ -76,13 +75,14 @@ class DeadlinePassed(Permanent):
 class Engine:
     """Runs streams over a decoder's slots in a thread of its own until close(); the decoder is the thread's alone.
 
-    max_waiting: as Admission says. speculate: whether a stream that is alone guesses ahead; by default on CPUs, where it was
-    measured to pay (a step of four tokens costs 1.2 steps there).
+    max_waiting: as Admission says. speculate: whether a stream that is alone guesses ahead. Each token is then still the
+    model's own choice, but by kernels that read several tokens at once, which round otherwise than those that read one:
+    on quantised weights near ties may fall the other way, so it is off unless asked for.
     """
 
-    def __init__(self, decoder: Decoder, *, max_waiting: int = 64, speculate: bool | None = None) -> None:
+    def __init__(self, decoder: Decoder, *, max_waiting: int = 64, speculate: bool = False) -> None:
         self._decoder = decoder
-        self._speculate = decoder.provider == PROVIDERS["cpu"] if speculate is None else speculate
+        self._speculate = speculate
         self._slots = Slots(decoder.slots, decoder.capacity)
         self._admission = Admission(slots=decoder.slots, max_waiting=max_waiting)
         self._pace = Pace()

@@ -64,6 +64,8 @@ class ExportedDecoder:
             past.name: np.zeros((1, past.shape[1], 0, past.shape[3]), DTYPES[self.precision]) for past in pasts
         }
         self._caches = [self._empty] * slots
+        self.vocabulary = self._read(0, np.zeros(1, np.int64), 0).shape[-1]  # the graph's outputs may not state it
+        self._caches[0] = self._empty
 
     def step(self, first: int, tokens: NDArray[np.int64], past: Sequence[int], *, every: bool = False) -> Sequence[HostScores]:
         """As the port says."""

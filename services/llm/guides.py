@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypeAlias
 
@@ -20,6 +21,10 @@ Hear: TypeAlias = Callable[[str], None]
 MARKUP = (b"<", b"{", b"[", b"`")
 # A call whose last LOOP tokens are a few of them (PERIOD at most) over and over has run away: greedy models never come back.
 LOOP, PERIOD = 128, 16
+
+
+# A tool's name, up to the first character that is none of it.
+NAME = re.compile(r"\W*[\w-]+(?=[^\w-])", re.ASCII)
 
 
 class Alphabet:
@@ -122,6 +127,7 @@ class Written:
         self._max_tokens, self._on_text = max_tokens, on_text
         self._stream = TextStream(alphabet.vocabulary)
         self._whole = 0
+        self.fit = 0.0
         self.opening = list(opening)
         self.said: list[int] = []
         self.finish: Finish = "length"
@@ -146,9 +152,17 @@ class Written:
         self._grammar.accept(self.opening)
         return self._say(self.opening)
 
-    def wanted(self, scores: Scores) -> float:
-        """The chance that the model itself, after the opening, would have named an offered tool."""
-        return float(np.exp(log_softmax(scores.all()))[self._grammar.allowed()].sum())
+    @property
+    def named(self) -> bool:
+        """Whether the name of the first call is whole."""
+        return NAME.match(self._alphabet.text_of(self.said[len(self.opening) :])) is not None
+
+    def spell(self, scores: Scores) -> Next:
+        """The next token of a name: nothing is forced ahead, for the chance of each is asked; `fit` adds up their logarithms."""
+        token = self._choose(scores)
+        self.fit += float(log_softmax(scores.all())[token])
+        self._grammar.accept([token])
+        return self._say([token])
 
     def follow(self, scores: Scores) -> Next:
         """The next token and all those that are forced by it."""
@@ -192,8 +206,9 @@ def repeats(tokens: Sequence[int]) -> bool:
 class Turn:
     """A model's turn: its first scores say whether it calls (only where a call is offered) or answers.
 
-    A call whose name the model would not have chosen from what is offered is taken back: it wanted another tool, and
-    the nearest one offered (restart for renew) would be the wrong thing done.
+    While the name of a call is spelled the choice is made again at each token: a call whose name the model would not
+    have written by itself is taken back, for it wanted another tool, and the nearest one offered (restart for renew) would
+    be the wrong thing done.
     """
 
     def __init__(self, answer: Answer | Written, call: Written | None = None, choice: Choice | None = None) -> None:
@@ -201,8 +216,7 @@ class Turn:
         self._first: HostScores | None = None
         self._begun = False
         self.chosen: Answer | Written = answer
-        self.odds: float | None = None
-        self.wanted: float | None = None
+        self.odds = 0.0
 
     @property
     def calls(self) -> bool:
@@ -210,14 +224,14 @@ class Turn:
         return self.chosen is self._call
 
     def follow(self, scores: Scores) -> Next:
-        """Choose at the first scores, think again at the name, then go on with what was chosen."""
+        """Choose at the first scores and at each token of a name, then go on with what was chosen."""
         if self._call is None or self._choice is None:
             return self._answer.follow(scores)
         if not self._begun:
             self._begun = True
             return self._decide(scores, self._call, self._choice)
-        if self.calls and self.wanted is None:
-            return self._think_again(scores, self._call, self._choice)
+        if self.calls and not self._call.named:
+            return self._spell(scores, self._call, self._choice)
         return self.chosen.follow(scores)
 
     def _decide(self, scores: Scores, call: Written, choice: Choice) -> Next:
@@ -227,11 +241,12 @@ class Turn:
         self.chosen = call
         # Scores are good until the next step, and the answer would begin from these.
         self._first = HostScores(scores.all().copy())
-        return call.open() if call.opening else self._think_again(scores, call, choice)
+        return call.open() if call.opening else self._spell(scores, call, choice)
 
-    def _think_again(self, scores: Scores, call: Written, choice: Choice) -> Next:
-        self.wanted = call.wanted(scores)
-        if choice.is_meant(self.wanted) or self._first is None:
-            return call.follow(scores)
+    def _spell(self, scores: Scores, call: Written, choice: Choice) -> Next:
+        following = call.spell(scores)
+        if choice.is_call(self.odds, call.fit) or self._first is None:
+            return following
         self.chosen = self._answer
-        return Next(self._answer.follow(self._first).tokens, drop=len(call.said))
+        # The last token of the name was chosen, but never read.
+        return Next(self._answer.follow(self._first).tokens, drop=len(call.said) - 1)

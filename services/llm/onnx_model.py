@@ -19,13 +19,15 @@ from services.llm.decoders import open_decoder
 from services.llm.engine import Engine, Outcome, PromptTooLong
 from services.llm.fitting import fitted
 from services.llm.guides import Hear
+from services.llm.interface import FACTS
 from services.llm.model import ANYBODY, Terms
 from services.llm.session import Provider
 from services.llm.tokenizer import Vocabulary
 from services.llm.turns import Speech, Turns
 from services.llm.wire import WIRES
 
-SLOTS = 4
+SLOTS = {"cpu": 4, "cuda": 64}
+WAITING = 64
 CONTEXT = 4096
 # Tokens that an answer must have at the least; where a prompt is cut, it is to have max_tokens or a quarter of the context.
 ROOM = 16
@@ -35,8 +37,9 @@ class OnnxModel:
     """A TextModel over one decoder. provider: where it runs; load_s: seconds that loading took."""
 
     def __init__(
-        self, manifest: Manifest, vocabulary: Vocabulary, decoder: Decoder, *, max_waiting: int = 64, speculate: bool = True
-    ) -> None:
+        self, manifest: Manifest, vocabulary: Vocabulary, decoder: Decoder, *, max_waiting: int = WAITING,
+        speculate: bool = False,
+    ) -> None:  # fmt: skip
         self.name = manifest.name
         self.provider = decoder.provider
         self.load_s = 0.0
@@ -46,34 +49,45 @@ class OnnxModel:
         self._wire = manifest.wire
         self._vocabulary = vocabulary
         self._decoder = decoder
-        rows = manifest.shape.vocabulary if manifest.shape else len(vocabulary)
-        self._turns = Turns(vocabulary, manifest.ends, rows=rows)
+        self._turns = Turns(vocabulary, manifest.ends, rows=decoder.vocabulary)
         self._engine = Engine(decoder, max_waiting=max_waiting, speculate=speculate)
 
     @classmethod
     def load(
-        cls, folder: Path, *, slots: int = SLOTS, context: int = CONTEXT, threads: int | None = None,
-        provider: Provider = "auto", max_waiting: int = 64, speculate: bool = True,
+        cls, folder: Path, *, slots: int | None = None, context: int = CONTEXT, threads: int | None = None,
+        provider: Provider = "auto", max_waiting: int = WAITING, speculate: bool = False,
     ) -> OnnxModel:  # fmt: skip
         """Load a built folder: three seconds for the default model on two cores, and 0.9 GB of memory.
 
-        context: tokens a stream may have, at most what the folder was built for; speculate: whether a stream that is
-        alone guesses ahead. Raises ModelBroken,
-        RuntimeConflict, ProviderMissing, PrecisionElsewhere, NotServable.
+        slots: streams that run side by side, by default what the device is good for. context: tokens a stream may have,
+        at most what the folder was built for. speculate: whether a stream that is alone guesses ahead. Raises
+        ModelBroken, RuntimeConflict, ProviderMissing, PrecisionElsewhere, DeviceTooSmall, NotServable.
         """
         began = time.perf_counter()
         manifest = read_manifest(folder)
         capacity = min(context, manifest.context)
+        usual = SLOTS["cpu" if manifest.shape is None else FACTS[manifest.precision].device]
         decoder = open_decoder(
-            folder, manifest.shape, manifest.precision, slots=slots, capacity=capacity, threads=threads, provider=provider
+            folder,
+            manifest.shape,
+            manifest.precision,
+            slots=slots or usual,
+            capacity=capacity,
+            threads=threads,
+            provider=provider,
         )
         model = cls(manifest, Vocabulary.load(folder / TOKENIZER), decoder, max_waiting=max_waiting, speculate=speculate)
         model.load_s = time.perf_counter() - began
         return model
 
     def close(self) -> None:
-        """Stop the engine; generations under way fail."""
+        """Stop the engine and give its memory back; generations under way fail."""
         self._engine.close()
+        self._decoder.close()
+
+    def stats(self) -> dict[str, object]:
+        """How busy the engine is: see Engine.stats."""
+        return dict(self._engine.stats())
 
     async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], terms: Terms = ANYBODY) -> Generation:
         """What the model says. Raises PromptTooLong, ModelBusy, SchemaRefused, OutputRefused, EngineStopped."""

@@ -10,6 +10,7 @@ from schemas.messages import Prompt
 from services.llm.chat import parts, spelled
 from services.llm.choice import Choice
 from services.llm.grammar import Grammar, Grammars
+from services.llm.grounding import grounded
 from services.llm.guides import MARKUP, Alphabet, Answer, Hear, Turn, Written
 from services.llm.replies import Reply, checked, read_reply
 from services.llm.sampling import Allowed, Sampler
@@ -55,7 +56,7 @@ class Speech:
             read = self.wire.parse(call.kept)
         except Malformed as error:  # what grammars cannot say: numbers too large, a key twice, nesting too deep
             return Reply(call.kept, malformed=str(error))
-        return checked(read.text, read.calls, self.prompt, whole=call.kept)
+        return grounded(checked(read.text, read.calls, self.prompt, whole=call.kept), self.prompt)
 
     def _formed(self, answer: Written) -> Reply:
         if not answer.whole:
@@ -102,7 +103,7 @@ class Turns:
             opening=spelled([wire.opening], self._vocabulary),
         )  # fmt: skip
         if prompt.manner.calls == "required":
-            return Turn(answer, call, Choice(calls, words, margin=-math.inf, wanted=0.0))
+            return Turn(answer, call, Choice(calls, words, margin=-math.inf))
         return Turn(answer, call, Choice(calls, words, margin=prompt.call_margin))
 
     def _answer(self, prompt: Prompt, wire: Wire, longest: int, on_text: Hear) -> tuple[Answer | Written, Allowed]:

@@ -22,6 +22,7 @@ from schemas.ids import Token
 from schemas.tools import ToolCard, Value
 from services.retrieval.chunks import chunk
 from services.retrieval.embedder import Embedder
+from services.retrieval.leaning import Leaning
 from services.retrieval.ports import KnowledgeIndex, ToolIndex
 from services.retrieval.words import card_text
 
@@ -64,6 +65,7 @@ class Retrieval:
 
     def __init__(self, tools: ToolIndex, knowledge: KnowledgeIndex, embedder: Embedder, clock: Clock) -> None:
         self.tools, self.knowledge, self.embedder, self.clock = tools, knowledge, embedder, clock
+        self.leaning = Leaning(embedder)
         self.cards_seen = 0
 
     def service(self) -> Service:
@@ -119,7 +121,10 @@ class Retrieval:
         found = await self._search(context.tenant, context.text("query"), command.k, exclude) if command.k else []
         tools = (*(ScoredCard(card=card, score=1.0, why={"always": 1.0}) for card in always), *found)
         everything = await self.tools.all(context.tenant)
-        return ToolsSelected(command=command, tools=tools, catalog=_digest(everything), searched=len(everything))
+        leaning = await self.leaning.of(context.text("query"), [each.card for each in tools])
+        return ToolsSelected(
+            command=command, tools=tools, catalog=_digest(everything), searched=len(everything), leaning=leaning
+        )  # fmt: skip
 
     async def retrieve(self, command: RetrieveKnowledge, context: Context) -> AnyEvent:
         """The passages nearest to the request, as far as they fit it at all."""

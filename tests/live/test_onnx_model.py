@@ -99,8 +99,8 @@ def in_manner(asked: Prompt, **manner: object) -> Prompt:
 
 async def test_it_speaks_sense_and_is_heard_as_it_comes(smol: OnnxModel) -> None:
     heard: list[str] = []
-    said = await smol.generate(prompt(SYSTEM, user("What is the capital of France?")), on_text=heard.append)
-    assert "Paris" in said.text
+    said = await smol.generate(prompt(SYSTEM, user("What colour is the sky?")), on_text=heard.append)
+    assert "blue" in said.text
     assert "".join(heard) == said.text
     assert len(heard) > 3
     assert said.provider == "CPUExecutionProvider"
@@ -145,8 +145,8 @@ async def test_a_prompt_beyond_the_context_is_refused(smol: OnnxModel) -> None:
 
 async def test_history_beyond_the_context_is_left_out_and_that_is_said(smol: OnnxModel) -> None:
     turns = [each for _ in range(9) for each in (user("word " * 150), Message(role="assistant", content="Yes."))]
-    said = await say(smol, prompt(SYSTEM, *turns, user("What is the capital of France?"), longest=24))
-    assert "Paris" in said.text
+    said = await say(smol, prompt(SYSTEM, *turns, user("What colour is the sky?"), longest=24))
+    assert "blue" in said.text
     assert said.cut == ("the oldest 4 of 9 earlier turns",)
     assert said.usage.prompt_tokens <= 1024 - 24
 

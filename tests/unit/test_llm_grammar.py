@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -239,3 +240,9 @@ def test_tightening_leaves_what_is_combined_alone() -> None:
 def test_no_schema_breaks_the_check(schema: dict[str, object], value: object, why: str) -> None:
     assert why in fault(value, schema)
     assert bool(fault(value, schema)) == bool(why)
+
+
+def test_a_check_fetches_nothing(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "schema.json"
+    elsewhere.write_text('{"type": "string"}')
+    assert "cannot be followed" in fault(1, {"$ref": elsewhere.as_uri()})

@@ -21,6 +21,8 @@ OFFER = (
 # Without a question it echoes the result as markup; "answer my request" makes it refuse; this one it answers in words.
 RESULT = "<tool_response>\n{result}\n</tool_response>\n{question}"
 QUESTIONS: Mapping[Language, str] = {"en": "What does this mean for me?", "zh": "这个结果说明了什么？请用中文回答。"}
+# Asked like this it makes exactly the call that is missing; with the question above it repeats the first.
+GO_ON: Mapping[Language, str] = {"en": "Go on with {left}.", "zh": "请继续处理 {left}。"}
 FENCES = ("```json", "```JSON", "```")
 
 
@@ -62,9 +64,10 @@ class BareJson(Wire):
             raise Malformed('It begins as a call but is none; a call is one line, {"name": <function>, "arguments": {...}}.')
         return Reply(bare[:at].strip(), tuple(calls))
 
-    def result(self, message: Message, language: Language) -> tuple[Role, Text]:
+    def result(self, message: Message, language: Language, left: Sequence[str] = ()) -> tuple[Role, Text]:
         """With a question in the person's language, which it answers in words."""
-        return "user", (RESULT.format(result=message.content, question=QUESTIONS[language]),)
+        question = GO_ON[language].format(left=", ".join(left)) if left else QUESTIONS[language]
+        return "user", (RESULT.format(result=message.content, question=question),)
 
 
 def function_line(card: ToolCard) -> str:

@@ -72,7 +72,7 @@ class ChatGLM3(Wire):
         name = re.fullmatch(r"[A-Za-z0-9_-]{0,64}", first)
         return "" if name or "`" in first or CALL in rest else super().shown(text)
 
-    def result(self, message: Message, language: Language) -> tuple[Role, Text]:
+    def result(self, message: Message, language: Language, left: Sequence[str] = ()) -> tuple[Role, Text]:
         """Under a role of its own."""
         return "tool", (message.content,)
 

@@ -97,8 +97,8 @@ class Wire(ABC):
             pieces += [self.between if index else self.opening, *self.body(call.name, call.arguments, cards.get(call.name))]
         return (*pieces, self.closing)
 
-    def result(self, message: Message, language: Language) -> tuple[Role, Text]:
-        """A tool's result: who hands it over, and how."""
+    def result(self, message: Message, language: Language, left: Sequence[str] = ()) -> tuple[Role, Text]:
+        """A tool's result: who hands it over, and how. left: what the person listed, and no call has been made for."""
         return "tool", (message.content,)
 
 

@@ -59,6 +59,6 @@ class Hermes(Wire):
             at = text.find(OPEN, end)
         return Reply(words.strip(), tuple(calls))
 
-    def result(self, message: Message, language: Language) -> tuple[Role, Text]:
+    def result(self, message: Message, language: Language, left: Sequence[str] = ()) -> tuple[Role, Text]:
         """Between tags of its own, in the user's name."""
         return "user", (Markup("<tool_response>"), f"\n{message.content}\n", Markup("</tool_response>"))

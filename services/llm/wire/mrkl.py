@@ -64,6 +64,6 @@ class Mrkl(Wire):
         final = text.find(FINAL)
         return text[final + len(FINAL) :].strip() if final >= 0 and "Action" not in text[:final] else ""
 
-    def result(self, message: Message, language: Language) -> tuple[Role, Text]:
+    def result(self, message: Message, language: Language, left: Sequence[str] = ()) -> tuple[Role, Text]:
         """In the turn that asked for it."""
         return "assistant", (f"\nObservation: {message.content}\n",)

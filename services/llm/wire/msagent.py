@@ -56,6 +56,6 @@ class MSAgent(Wire):
         name = "api_name" if "api_name" in value else "name"
         return Reply(words.strip(), (asked(value, name=name, arguments="parameters"),))
 
-    def result(self, message: Message, language: Language) -> tuple[Role, Text]:
+    def result(self, message: Message, language: Language, left: Sequence[str] = ()) -> tuple[Role, Text]:
         """In the turn that asked for it."""
         return "assistant", ("\n\n", Markup(RESULT_OPEN), message.content, Markup(RESULT_CLOSE), "\n")

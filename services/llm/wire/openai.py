@@ -48,7 +48,7 @@ class OpenAI(Wire):
         value, _ = object_at(text, at)
         return Reply(text[:at].strip(), tuple(_calls(value)))
 
-    def result(self, message: Message, language: Language) -> tuple[Role, Text]:
+    def result(self, message: Message, language: Language, left: Sequence[str] = ()) -> tuple[Role, Text]:
         """As the message of a function."""
         return "tool", (written({"role": "function", "name": message.name or "", "content": message.content}),)
 

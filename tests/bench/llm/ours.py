@@ -79,6 +79,6 @@ if __name__ == "__main__":
     parser.add_argument("model")
     parser.add_argument("--provider", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--slots", type=int)
-    parser.add_argument("--plain", action="store_true", help="without speculation")
+    parser.add_argument("--speculate", action="store_true", help="guess ahead")
     chosen = parser.parse_args()
-    asyncio.run(main(chosen.model, cast("Provider", chosen.provider), chosen.slots, speculate=not chosen.plain))
+    asyncio.run(main(chosen.model, cast("Provider", chosen.provider), chosen.slots, speculate=chosen.speculate))

@@ -3,7 +3,7 @@
     python -m tests.bench.llm.random_weights random.gguf && milepost models add random.gguf --name random --chat chatml
     python -m tests.bench.llm.run --model random --provider cuda
 
-Speed does not depend on what weights say, but for tokens guessed ahead: such a model repeats itself (see decode_plain_tok_s).
+Speed does not depend on what weights say, but for tokens guessed ahead: such a model repeats itself.
 """
 
 from __future__ import annotations

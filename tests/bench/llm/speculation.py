@@ -34,12 +34,12 @@ def asked(tokens: int) -> dict[str, Prompt]:
 async def main(model: str, repeats: int, tokens: int) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     async with AsyncExitStack() as stack:
-        sides = {"on": await _started(stack, model, "on"), "off": await _started(stack, model, "off", "--plain")}
+        sides = {"on": await _started(stack, model, "on", "--speculate"), "off": await _started(stack, model, "off")}
         for repetition in range(repeats + 1):
             for kind, prompt in asked(tokens).items():
                 spoken = {name: await _spoken(process, prompt) for name, process in sides.items()}
-                if spoken["on"]["said"] != spoken["off"]["said"]:
-                    print(f"{kind}: the answers differ")
+                if (alike := _alike(spoken["on"]["said"], spoken["off"]["said"])) is not None:
+                    print(f"{kind}: the answers differ after {alike} characters")
                 if repetition == 0:
                     continue  # it warms up
                 for name, each in spoken.items():
@@ -52,6 +52,13 @@ async def main(model: str, repeats: int, tokens: int) -> dict[str, float]:
 
 async def _spoken(process: LineProcess, prompt: Prompt) -> Reply:
     return dict((await process.ask({"prompts": [prompt.model_dump(mode="json")]}))["streams"][0])
+
+
+def _alike(one: str, other: str) -> int | None:
+    """How many characters two texts share from their beginning; None if they are the same."""
+    if one == other:
+        return None
+    return next((place for place, (left, right) in enumerate(zip(one, other, strict=False)) if left != right), len(one))
 
 
 async def _started(stack: AsyncExitStack, model: str, name: str, *options: str) -> LineProcess:

@@ -1,0 +1,74 @@
+"""Optional arguments that nobody spoke of: a small model fills them in because they are there.
+
+A call is right without them, and wrong or dangerous with them (ForceStop, a made-up NextToken). Measured in docs/results.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from schemas.messages import Prompt
+from schemas.tools import ToolCall, ToolCard
+from services.llm.replies import Reply
+from services.llm.validity import fault
+
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+IGNORED = re.compile(r"[\s_\-]+")
+WORDS = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{4,}")
+
+
+def grounded(reply: Reply, prompt: Prompt) -> Reply:
+    """The reply with what `spoken` leaves of each call's arguments, where that still fits the tool's schema."""
+    texts = [message.content for message in prompt.messages if message.role in ("user", "tool")]
+    cards = {card.name: card for card in prompt.tools}
+    return replace(reply, calls=tuple(_bare(call, cards[call.name], texts) for call in reply.calls))
+
+
+def _bare(call: ToolCall, card: ToolCard, texts: Sequence[str]) -> ToolCall:
+    arguments = spoken(call.arguments, card.parameters, texts)
+    kept = arguments if not fault(arguments, card.parameters) else call.arguments
+    return call.model_copy(update={"arguments": kept})
+
+
+def spoken(arguments: Mapping[str, object], parameters: Mapping[str, object], texts: Sequence[str]) -> dict[str, object]:
+    """The arguments without optional ones whose value occurs in no text: of people or tools, earlier in the run.
+
+    Of a text one longer word is enough (Asia/Tokyo for Tokyo). Values of an enum stay, for people say them in other words.
+    A boolean stays where a word of its name occurs. Where Chinese is spoken, Latin words without digits stay, too: they may
+    be translations.
+    """
+    said = "\n".join(texts)
+    required, properties = parameters.get("required"), parameters.get("properties")
+    needed = set(required) if isinstance(required, list | tuple) else set()
+    schemas = properties if isinstance(properties, Mapping) else {}
+    return {name: value for name, value in arguments.items() if name in needed or _kept(name, value, schemas.get(name), said)}
+
+
+def _kept(name: str, value: object, schema: object, said: str) -> bool:
+    if isinstance(schema, Mapping) and "enum" in schema:
+        return True
+    if isinstance(value, bool):
+        return any(word.lower()[:4] in said.lower() for word in WORDS.findall(name))
+    return _occurs(value, said)
+
+
+def _occurs(value: object, said: str) -> bool:
+    match value:
+        case str():
+            if CHINESE.search(said) and not re.search(r"\d", value):
+                return True
+            words = [word.lower() for word in re.findall(r"[^\W\d_]{4,}", value)]
+            return bool(value) and (_plain(value) in _plain(said) or any(word in said.lower() for word in words))
+        case int() | float():
+            return f"{value:g}" in said.replace(",", "")
+        case Mapping():
+            return any(_occurs(one, said) for one in value.values())
+        case list() | tuple():
+            return any(_occurs(one, said) for one in value)
+    return False
+
+
+def _plain(text: str) -> str:
+    return IGNORED.sub("", text).lower()

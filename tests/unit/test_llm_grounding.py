@@ -1,0 +1,57 @@
+"""Optional arguments that nobody spoke of are dropped; what was asked for, and what is required, stays."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.messages import Message, Prompt
+from schemas.tools import ToolCall, ToolCard
+from services.llm.grounding import grounded, spoken
+from services.llm.replies import Reply
+
+TEXT = {"type": "string"}
+PARAMETERS: dict[str, object] = {
+    "type": "object",
+    "properties": {
+        "InstanceId": TEXT, "Months": {"type": "integer"}, "Mode": {"enum": ["Keep", "Stop"]}, "ForceStop": {"type": "boolean"},
+        "NextToken": TEXT, "Ids": {"type": "array", "items": TEXT}, "Zone": TEXT, "Note": TEXT,
+    },
+    "required": ["InstanceId"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "kept"),
+    [
+        ({"InstanceId": "invented"}, "stop it", {"InstanceId"}),
+        ({"Months": 3}, "renew for 3 months", {"Months"}),
+        ({"Months": 12}, "renew it", set()),
+        ({"Months": 1000}, "1,000 please", {"Months"}),
+        ({"NextToken": "abc123"}, "which servers do I have?", set()),
+        ({"Ids": ["i-1234567890"]}, "我有哪些ECS实例？", set()),
+        ({"Ids": ["i-bp1"]}, "look at i-bp1", {"Ids"}),
+        ({"ForceStop": True}, "shut it down", set()),
+        ({"ForceStop": True}, "force it down", {"ForceStop"}),
+        ({"Mode": "Keep"}, "shut it down", {"Mode"}),
+        ({"Zone": "Asia/Tokyo"}, "time in tokyo?", {"Zone"}),
+        ({"Zone": "cn-hangzhou"}, "杭州有哪些？", {"Zone"}),
+        ({"Note": "The disk of web-1 is nearly full"}, "tell them the disk is full", {"Note"}),
+        ({"Note": ""}, "stop it", set()),
+    ],
+)
+def test_what_occurs_in_no_text_goes(arguments: dict[str, object], said: str, kept: set[str]) -> None:
+    assert set(spoken(arguments, PARAMETERS, [said])) == kept
+
+
+def test_results_count_as_spoken_and_a_call_that_would_break_its_schema_stays() -> None:
+    both = {**PARAMETERS, "minProperties": 2}
+    call = ToolCall(id="c", name="stop", arguments={"InstanceId": "i-1", "NextToken": "abc123"})
+    cards = [ToolCard(name="stop", description="stops", parameters=parameters) for parameters in (PARAMETERS, both)]
+    messages = (Message(role="user", content="go on"), Message(role="tool", content="more: abc123", name="list"))
+
+    def left(card: ToolCard, *said: Message) -> set[str]:
+        return set(grounded(Reply("", (call,)), Prompt(messages=said, tools=(card,))).calls[0].arguments)
+
+    assert left(cards[0], *messages) == {"InstanceId", "NextToken"}
+    assert left(cards[0], messages[0]) == {"InstanceId"}
+    assert left(cards[1], messages[0]) == {"InstanceId", "NextToken"}

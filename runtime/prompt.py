@@ -9,7 +9,7 @@ from schemas.messages import Message, Prompt, digest_asked, digest_opened, diges
 
 # Measured on the default model: how much likelier than words a call must be (log-probability), see docs/results.md. The
 # first one counts where retrieval does not say how the request leans.
-FIRST_MARGIN = -1.9
+FIRST_MARGIN = -1.0
 AFTER_RESULT_MARGIN = 1.0
 MARGINS_OF_VERSION_1 = (-0.5, 4.0)
 

@@ -9,15 +9,20 @@ import numpy as np
 from services.llm.sampling import Allowed, log_softmax
 from services.llm.scores import Scores
 
+# Log-odds that an invented argument costs, and how far the other two parts may outweigh it.
+INVENTED = 3.0
+MOST_ODDS, LEAST_FIT = 4.0, -4.0
+
 
 @dataclass(frozen=True)
 class Choice:
     """calls and words: the tokens that a call, and an answer, may begin with. margin: in log-odds, leans to answering.
 
-    A turn calls, and goes on calling, while odds + fit > margin. odds: of a call's first token against words'; fit: the
-    log-probability that the model, left to itself, would have written the name that it is made to choose from what is
-    offered. Together that is how much likelier this very call is than words. Thanks and questions of knowledge have low
-    odds; work that no tool does ("book a table") has high odds, but another name. Measured in docs/results.md.
+    A turn calls, and goes on calling, while odds + fit > margin, each of them bounded. odds: of a call's first token against
+    words'; fit: the log-probability that the model, left to itself, would have written the name that it is made to choose
+    from what is offered. Together that is how much likelier this very call is than words. Thanks and questions of knowledge
+    have low odds; work that no tool does ("book a table") has high odds, but another name, or is bent into arguments of
+    which nobody spoke: a call that is whole pays for each of those. Measured in docs/results.md.
     """
 
     calls: Allowed
@@ -30,6 +35,9 @@ class Choice:
         call, words = chances[self.calls].sum(), chances[self.words].sum()
         return float(np.log(max(call, 1e-30)) - np.log(max(words, 1e-30)))
 
-    def is_call(self, odds: float, fit: float = 0.0) -> bool:
-        """Whether to try a call, or go on with it; fit: of the name's tokens so far, which further ones can only lower."""
-        return odds + fit > self.margin
+    def is_call(self, odds: float, fit: float = 0.0, invented: int = 0) -> bool:
+        """Whether to try a call, or go on with it.
+
+        fit: of the name's tokens so far, which further ones can only lower. invented: required arguments that nobody spoke of.
+        """
+        return min(odds, MOST_ODDS) + max(fit, LEAST_FIT) - INVENTED * invented > self.margin

@@ -1,4 +1,4 @@
-"""Optional arguments that nobody spoke of: a small model fills them in because they are there.
+"""Arguments that nobody spoke of: a small model fills them in because they are there.
 
 A call is right without them, and wrong or dangerous with them (ForceStop, a made-up NextToken). Measured in docs/results.md.
 """
@@ -6,7 +6,7 @@ A call is right without them, and wrong or dangerous with them (ForceStop, a mad
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from schemas.messages import Prompt
@@ -21,28 +21,48 @@ WORDS = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{4,}")
 
 def grounded(reply: Reply, prompt: Prompt) -> Reply:
     """The reply with what `spoken` leaves of each call's arguments, where that still fits the tool's schema."""
-    texts = [message.content for message in prompt.messages if message.role in ("user", "tool")]
+    said = _said(prompt)
     cards = {card.name: card for card in prompt.tools}
-    return replace(reply, calls=tuple(_bare(call, cards[call.name], texts) for call in reply.calls))
+    return replace(reply, calls=tuple(_bare(call, cards[call.name], said) for call in reply.calls))
 
 
-def _bare(call: ToolCall, card: ToolCard, texts: Sequence[str]) -> ToolCall:
-    arguments = spoken(call.arguments, card.parameters, texts)
+def invented(reply: Reply, prompt: Prompt) -> int:
+    """How many required arguments of a call nobody spoke of, neither a person nor a result; of several, the worst call's."""
+    said = _said(prompt)
+    cards = {card.name: card for card in prompt.tools}
+    return max((_made_up(call, cards[call.name], said) for call in reply.calls), default=0)
+
+
+def _made_up(call: ToolCall, card: ToolCard, said: str) -> int:
+    needed, schemas = _facts(card.parameters)
+    return sum(not _kept(name, value, schemas.get(name), said) for name, value in call.arguments.items() if name in needed)
+
+
+def _said(prompt: Prompt) -> str:
+    return "\n".join(message.content for message in prompt.messages if message.role in ("user", "tool"))
+
+
+def _facts(parameters: Mapping[str, object]) -> tuple[frozenset[str], Mapping[str, object]]:
+    """The required arguments, and the schemas of all by name."""
+    required, properties = parameters.get("required"), parameters.get("properties")
+    needed = frozenset(map(str, required)) if isinstance(required, list | tuple) else frozenset[str]()
+    return needed, properties if isinstance(properties, Mapping) else {}
+
+
+def _bare(call: ToolCall, card: ToolCard, said: str) -> ToolCall:
+    arguments = spoken(call.arguments, card.parameters, said)
     kept = arguments if not fault(arguments, card.parameters) else call.arguments
     return call.model_copy(update={"arguments": kept})
 
 
-def spoken(arguments: Mapping[str, object], parameters: Mapping[str, object], texts: Sequence[str]) -> dict[str, object]:
-    """The arguments without optional ones whose value occurs in no text: of people or tools, earlier in the run.
+def spoken(arguments: Mapping[str, object], parameters: Mapping[str, object], said: str) -> dict[str, object]:
+    """The arguments without optional ones whose value does not occur in what people and tools said.
 
     Of a text one longer word is enough (Asia/Tokyo for Tokyo). Values of an enum stay, for people say them in other words.
     A boolean stays where a word of its name occurs. Where Chinese is spoken, Latin words without digits stay, too: they may
     be translations.
     """
-    said = "\n".join(texts)
-    required, properties = parameters.get("required"), parameters.get("properties")
-    needed = set(required) if isinstance(required, list | tuple) else set()
-    schemas = properties if isinstance(properties, Mapping) else {}
+    needed, schemas = _facts(parameters)
     return {name: value for name, value in arguments.items() if name in needed or _kept(name, value, schemas.get(name), said)}
 
 

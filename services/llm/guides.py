@@ -128,6 +128,7 @@ class Written:
         self._stream = TextStream(alphabet.vocabulary)
         self._whole = 0
         self.fit = 0.0
+        self.unread = 0
         self.opening = list(opening)
         self.said: list[int] = []
         self.finish: Finish = "length"
@@ -158,7 +159,7 @@ class Written:
         return NAME.match(self._alphabet.text_of(self.said[len(self.opening) :])) is not None
 
     def spell(self, scores: Scores) -> Next:
-        """The next token of a name: nothing is forced ahead, for the chance of each is asked; `fit` adds up their logarithms."""
+        """The next token of a name; nothing is forced ahead, for the chance of each is asked: `fit` adds up their logarithms."""
         token = self._choose(scores)
         self.fit += float(log_softmax(scores.all())[token])
         self._grammar.accept([token])
@@ -170,7 +171,7 @@ class Written:
             return self._say(forced)
         token = self._choose(scores)
         if token in self._alphabet.ends and self._grammar.complete:
-            self.finish = "stop"
+            self.finish, self.unread = "stop", 0
             return END
         self._grammar.accept([token])
         return self._say([token, *(() if self._grammar.finished else self._grammar.forced())])
@@ -183,6 +184,7 @@ class Written:
 
     def _say(self, tokens: list[int]) -> Next:
         self.said += tokens
+        self.unread = len(tokens)  # until the engine asks again
         if self._grammar.complete:
             self._whole = len(self.said)
         self._tell("".join(self._stream.push(token) for token in tokens))
@@ -208,11 +210,14 @@ class Turn:
 
     While the name of a call is spelled the choice is made again at each token: a call whose name the model would not
     have written by itself is taken back, for it wanted another tool, and the nearest one offered (restart for renew) would
-    be the wrong thing done.
+    be the wrong thing done. So is a whole call with too many arguments that nobody spoke of; invented: counts them.
     """
 
-    def __init__(self, answer: Answer | Written, call: Written | None = None, choice: Choice | None = None) -> None:
-        self._answer, self._call, self._choice = answer, call, choice
+    def __init__(
+        self, answer: Answer | Written, call: Written | None = None, choice: Choice | None = None,
+        invented: Callable[[Written], int] | None = None,
+    ) -> None:  # fmt: skip
+        self._answer, self._call, self._choice, self._invented = answer, call, choice, invented
         self._first: HostScores | None = None
         self._begun = False
         self.chosen: Answer | Written = answer
@@ -232,7 +237,10 @@ class Turn:
             return self._decide(scores, self._call, self._choice)
         if self.calls and not self._call.named:
             return self._spell(scores, self._call, self._choice)
-        return self.chosen.follow(scores)
+        following = self.chosen.follow(scores)
+        if self.calls and not following.tokens and self._invented:
+            return self._end(following, self._call, self._choice, self._invented(self._call))
+        return following
 
     def _decide(self, scores: Scores, call: Written, choice: Choice) -> Next:
         self.odds = choice.odds(scores)
@@ -245,8 +253,13 @@ class Turn:
 
     def _spell(self, scores: Scores, call: Written, choice: Choice) -> Next:
         following = call.spell(scores)
-        if choice.is_call(self.odds, call.fit) or self._first is None:
-            return following
+        return following if choice.is_call(self.odds, call.fit) else self._take_back(call, self._first or scores)
+
+    def _end(self, following: Next, call: Written, choice: Choice, invented: int) -> Next:
+        meant = choice.is_call(self.odds, call.fit, invented)
+        return following if meant or self._first is None else self._take_back(call, self._first)
+
+    def _take_back(self, call: Written, first: Scores) -> Next:
+        """Answer as if the call had not been begun; what was chosen last was never read."""
         self.chosen = self._answer
-        # The last token of the name was chosen, but never read.
-        return Next(self._answer.follow(self._first).tokens, drop=len(call.said) - 1)
+        return Next(self._answer.follow(first).tokens, drop=len(call.said) - call.unread)

@@ -10,7 +10,7 @@ from schemas.messages import Prompt
 from services.llm.chat import parts, spelled
 from services.llm.choice import Choice
 from services.llm.grammar import Grammar, Grammars
-from services.llm.grounding import grounded
+from services.llm.grounding import grounded, invented
 from services.llm.guides import MARKUP, Alphabet, Answer, Hear, Turn, Written
 from services.llm.replies import Reply, checked, read_reply
 from services.llm.sampling import Allowed, Sampler
@@ -42,26 +42,28 @@ class Speech:
         chosen = self.turn.chosen
         if isinstance(chosen, Answer):
             return Reply(chosen.text)
-        return self._called(chosen) if self.turn.calls else self._formed(chosen)
+        return grounded(called(chosen, self.prompt, self.wire), self.prompt) if self.turn.calls else self._formed(chosen)
 
     def _free(self, text: str) -> Reply:
         reply = read_reply(text, self.prompt, self.wire)
         empty = self.prompt.tools and not reply.text.strip() and not reply.calls and not reply.malformed
         return Reply(text, malformed="It is empty; answer in words, or call a tool.") if empty else reply
 
-    def _called(self, call: Written) -> Reply:
-        if not call.kept:
-            return Reply(call.text, malformed=f"Its call was cut off after {len(call.said)} tokens; write a shorter one.")
-        try:
-            read = self.wire.parse(call.kept)
-        except Malformed as error:  # what grammars cannot say: numbers too large, a key twice, nesting too deep
-            return Reply(call.kept, malformed=str(error))
-        return grounded(checked(read.text, read.calls, self.prompt, whole=call.kept), self.prompt)
-
     def _formed(self, answer: Written) -> Reply:
         if not answer.whole:
             return Reply(answer.text, malformed=f"The answer was cut off after {len(answer.said)} tokens; write a shorter one.")
         return checked(answer.text, (), self.prompt)
+
+
+def called(call: Written, prompt: Prompt, wire: Wire) -> Reply:
+    """What a written call says."""
+    if not call.kept:
+        return Reply(call.text, malformed=f"Its call was cut off after {len(call.said)} tokens; write a shorter one.")
+    try:
+        read = wire.parse(call.kept)
+    except Malformed as error:  # what grammars cannot say: numbers too large, a key twice, nesting too deep
+        return Reply(call.kept, malformed=str(error))
+    return checked(read.text, read.calls, prompt, whole=call.kept)
 
 
 class Turns:
@@ -104,7 +106,8 @@ class Turns:
         )  # fmt: skip
         if prompt.manner.calls == "required":
             return Turn(answer, call, Choice(calls, words, margin=-math.inf))
-        return Turn(answer, call, Choice(calls, words, margin=prompt.call_margin))
+        choice = Choice(calls, words, margin=prompt.call_margin)
+        return Turn(answer, call, choice, invented=lambda written: invented(called(written, prompt, wire), prompt))
 
     def _answer(self, prompt: Prompt, wire: Wire, longest: int, on_text: Hear) -> tuple[Answer | Written, Allowed]:
         """An answer, and the tokens that it may begin with."""

@@ -14,7 +14,7 @@ from services.retrieval.embedder import E5_SMALL, Embedder
 from services.retrieval.words import card_text
 
 # A lead of NEUTRAL leans nowhere; SLOPE makes log-odds of it, MOST bounds them.
-NEUTRAL, SLOPE, MOST = 0.035, 200.0, 4.0
+NEUTRAL, SLOPE, MOST = 0.03, 100.0, 4.0
 
 BACKGROUND = (
     "Get the weather forecast for a place.",

@@ -36,7 +36,6 @@ BFCL = SHARED / "data" / "bfcl" / "bfcl_eval" / "data"
 DIALOGUES = Path(__file__).parent / "dialogues.json"
 CATEGORIES = ("simple_python", "multiple", "irrelevance")
 LONGEST = 300
-ALWAYS = -1e9
 
 
 @dataclass(frozen=True)
@@ -103,11 +102,10 @@ def drawn(items: Iterable[Item], each: int | None) -> list[Item]:
 
 @dataclass
 class Examiner:
-    """Lets a model speak on items, several at once. always: it must call; slots: items at once."""
+    """Lets a model speak on items, several at once. slots: items at once."""
 
     model: TextModel
     manner: Manner
-    always: bool
     slots: int
 
     async def judge(self, items: Sequence[Item], verdicts: Verdicts) -> None:
@@ -125,7 +123,7 @@ class Examiner:
     async def _verdict(self, item: Item) -> Verdict:
         prompt = Prompt(
             messages=item.messages, tools=item.cards, sampling=Sampling(max_tokens=LONGEST),
-            call_margin=ALWAYS if self.always else item.margin, manner=self.manner,
+            call_margin=item.margin, manner=self.manner,
         )  # fmt: skip
         try:
             said = await self.model.generate(prompt, on_text=lambda _: None)
@@ -163,7 +161,8 @@ def main() -> None:
     verdicts = Verdicts(asked.out / f"{name}.jsonl")
     left = [item for item in items if not verdicts.has(item.id)]
     print(f"{name}: {len(items)} items, {len(left)} of them left", file=sys.stderr, flush=True)
-    examiner = Examiner(model, Manner(constrained=not asked.free), asked.always, asked.slots)
+    asking = Manner(constrained=not asked.free, calls="required" if asked.always else "auto")
+    examiner = Examiner(model, asking, asked.slots)
     asyncio.run(examiner.judge(left, verdicts))
     model.close()
     wanted = {item.id for item in items}

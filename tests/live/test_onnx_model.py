@@ -16,6 +16,7 @@ from infra.models.build import build
 from infra.models.catalogue import DEFAULT_TEXT_MODEL
 from infra.models.fetch import ModelUnavailable, ensure
 from infra.settings import load
+from runtime.prompt import AFTER_RESULT_MARGIN, FIRST_MARGIN
 from schemas.messages import ChoiceOutput, Generation, JsonOutput, Manner, Message, Prompt, Sampling
 from schemas.tools import ToolCard
 from services.llm.about import TOKENIZER
@@ -27,7 +28,6 @@ from services.llm.session import ModelBroken
 from services.llm.tokenizer import Vocabulary
 
 SYSTEM = Message(role="system", content="You are a helpful assistant. Answer in the user's language.")
-FIRST_MARGIN, AFTER_RESULT_MARGIN = -0.5, 4.0
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 

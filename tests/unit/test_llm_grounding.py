@@ -6,7 +6,7 @@ import pytest
 
 from schemas.messages import Message, Prompt
 from schemas.tools import ToolCall, ToolCard
-from services.llm.grounding import grounded, spoken
+from services.llm.grounding import grounded, invented, spoken
 from services.llm.replies import Reply
 
 TEXT = {"type": "string"}
@@ -40,7 +40,7 @@ PARAMETERS: dict[str, object] = {
     ],
 )
 def test_what_occurs_in_no_text_goes(arguments: dict[str, object], said: str, kept: set[str]) -> None:
-    assert set(spoken(arguments, PARAMETERS, [said])) == kept
+    assert set(spoken(arguments, PARAMETERS, said)) == kept
 
 
 def test_results_count_as_spoken_and_a_call_that_would_break_its_schema_stays() -> None:
@@ -55,3 +55,16 @@ def test_results_count_as_spoken_and_a_call_that_would_break_its_schema_stays() 
     assert left(cards[0], *messages) == {"InstanceId", "NextToken"}
     assert left(cards[0], messages[0]) == {"InstanceId"}
     assert left(cards[1], messages[0]) == {"InstanceId", "NextToken"}
+
+
+def test_only_required_arguments_count_as_invented_and_the_worst_call_counts() -> None:
+    card = ToolCard(name="stop", description="stops", parameters=PARAMETERS)
+    calls = (
+        ToolCall(id="a", name="stop", arguments={"InstanceId": "i-77", "NextToken": "abc123"}),
+        ToolCall(id="b", name="stop", arguments={"InstanceId": "i-78"}),
+    )
+
+    def counted(said: str) -> int:
+        return invented(Reply("", calls), Prompt(messages=(Message(role="user", content=said),), tools=(card,)))
+
+    assert [counted(said) for said in ("stop it", "stop i-77", "stop i-77 and i-78")] == [1, 1, 0]

@@ -63,7 +63,7 @@ class Desk:
     ) -> Speech:  # fmt: skip
         manner = Manner(constrained=constrained, parallel=parallel, output=output)
         prompt = Prompt(
-            messages=(Message(role="user", content="x"),), tools=cards, call_margin=margin, manner=manner,
+            messages=(Message(role="user", content="i-1 for 3 months"),), tools=cards, call_margin=margin, manner=manner,
             sampling=Sampling(temperature=temperature),
         )  # fmt: skip
         self.heard = []

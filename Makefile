@@ -51,7 +51,7 @@ bench-steps: install ## a durable step beside LangGraph, DBOS and Restate
 bench-llm: install ## the llm engine beside onnxruntime-genai, llama.cpp and transformers
 	@$(BIN)/python -m tests.bench.llm.run $(ARGS)
 
-eval-llm: install ## how often the default model calls rightly and answers rightly (ARGS="bfcl --limit 50", ARGS=dialogues)
+eval-llm: install ## how often the default model calls rightly and answers rightly (ARGS="bfcl --folder BUILT --limit 50")
 	@$(BIN)/python -m tests.eval.run $(ARGS)
 
 lint: install ## ruff and the import contracts

@@ -6,6 +6,7 @@ import asyncio
 import importlib.metadata
 import importlib.util
 import json
+import os
 import platform
 import re
 import shutil
@@ -21,7 +22,7 @@ from infra.embedded import nats_server, postgres
 from infra.local_stack import attached
 from infra.models.catalogue import UnknownModel, find
 from infra.models.fetch import on_disk
-from infra.models.remote import remotes
+from infra.models.remote import Remote, remotes
 from infra.processes import last_lines
 from infra.session import session
 from infra.settings import Settings
@@ -171,7 +172,7 @@ def models(settings: Settings) -> Iterator[Finding]:
     far = remotes(settings.model.home)
     for name in _used(settings):
         if name in far:
-            yield Finding("models", "ok", f"{name} speaks through {far[name].base_url}")
+            yield _remote(name, far[name])
             continue
         try:
             there, size = on_disk(name, settings.model.home), find(name, settings.model.home).file.size
@@ -185,6 +186,12 @@ def models(settings: Settings) -> Iterator[Finding]:
             yield Finding("models", "warn", f"{name} has not been verified since it changed, {there.path}", pull)
         else:
             yield Finding("models", "warn", f"{name} is not here yet ({there.partial * 100 // size} %)", pull)
+
+
+def _remote(name: str, far: Remote) -> Finding:
+    if far.key_env and far.key_env not in os.environ:
+        return Finding("models", "warn", f"{name} needs an API key, {far.key_env} is not set here", f"export {far.key_env}=...")
+    return Finding("models", "ok", f"{name} speaks through {far.base_url}")
 
 
 def _used(settings: Settings) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 EMBEDDER = "multilingual-e5-small"
 _COLOURS = {"verified": "green", "not verified": "yellow", "ok": "green"}
+
+_REMOTE_OPTIONS = {
+    "base_url": ("--url", "it begins with http:// or https:// and a host, such as http://host:8000/v1"),
+    "model": ("--model", "it is the model's name at the endpoint: 1 to 200 characters"),
+    "key_env": ("--key-env", "it is the name of a variable (A-Z a-z 0-9 _), not the key itself"),
+}
 
 Name = Annotated[str, typer.Argument(help="A model of `models ls`.", show_default=False)]
 NewName = Annotated[str | None, typer.Option("--name", help="What to call it here; made of the file's if not given.")]
@@ -126,13 +133,17 @@ def show(name: Name, home: Home = None, json: Json = False) -> None:
     """Show one model: sources, sums, licence, chat format, context, and what was built of it."""
     from infra.models.build import built, precisions, written
     from infra.models.catalogue import find
+    from infra.models.remote import remotes
 
     use_json(json)
     settings = settings_from(home).settings
+    if far := remotes(settings.model.home).get(name):
+        _show_remote(name, far, settings)
+        return
     card = find(name, settings.model.home)
     builds = {precision: folder for precision, folder in built(card, settings.model.home)}
     chat = card.chat if isinstance(card.chat, str) or card.chat is None else dict(card.chat)
-    sources = [_source(source) for source in card.file.sources]
+    sources = [card.added_from] if card.added_from else [_source(source) for source in card.file.sources]
     facts: dict[str, object] = {
         **_row(card, settings), "chat": chat, "context": card.context, "memory": card.memory,
         "sources": sources, "precision": card.precision,
@@ -153,6 +164,19 @@ def show(name: Name, home: Home = None, json: Json = False) -> None:
         *(("built", f"{each}, {written(path) / 1e6:.0f} MB, {path}") for each, path in builds.items()),
     ]  # fmt: skip
     print_table(("", ""), [(plain(label, "dim"), str(value)) for label, value in rows if value])
+
+
+def _show_remote(name: str, far: Remote, settings: Settings) -> None:
+    there = far.key_env in os.environ
+    if as_json():
+        print_json({**_remote_row(name, far, settings), **far.model_dump(mode="json"), "key_set": there})
+        return
+    key = f"in {far.key_env}, which is {'set' if there else 'not set'} here" if far.key_env else "none"
+    rows = (
+        ("model", f"{far.model} (remote)"), ("endpoint", far.base_url), ("API key", key),
+        ("patience", f"{far.timeout_s:g} s"),
+    )  # fmt: skip
+    print_table(("", ""), [(plain(label, "dim"), value) for label, value in rows])
 
 
 def _source(source: Source) -> str:
@@ -183,6 +207,8 @@ def verify(
     checked = [check for name in names or here for check in _checks(find(name, where), where)]
     if as_json():
         print_json(checked)
+    elif not checked:
+        console(stderr=True).print(plain(f"No model is in {where} yet · milepost models pull NAME", "dim"))
     else:
         rows = [(each["model"], each["what"], plain(each["state"], _COLOURS.get(each["state"], "red"))) for each in checked]
         print_table(("model", "what", "state"), rows)
@@ -344,7 +370,11 @@ def export(
 
     use_json(json)
     if exporter != "optimum":
-        raise MilepostError(f"There is no exporter {exporter!r}.", why="the one known is optimum", hint="--with optimum")
+        raise MilepostError(
+            f"There is no exporter {exporter!r}.",
+            why="the one known is optimum",
+            hint=f"milepost models export --with optimum {source}",
+        )
     where = settings_from(home).settings.model.home
     out = console(stderr=True)
     silent = as_json()
@@ -390,9 +420,8 @@ def remote(
     try:
         known = Remote(base_url=url, model=model, key_env=key_env)
     except ValidationError as error:
-        fault = error.errors()[0]
-        option = {"base_url": "--url", "model": "--model", "key_env": "--key-env"}.get(str(fault["loc"][0]), "")
-        raise MilepostError(f"{option} has a wrong value.", why=fault["msg"], hint="milepost models remote --help") from error
+        option, why = _REMOTE_OPTIONS[str(error.errors()[0]["loc"][0])]
+        raise MilepostError(f"{option} has a wrong value.", why=why, hint="milepost models remote --help") from error
     add_remote(where, name, known)
     if as_json():
         print_json({"name": name, **known.model_dump(mode="json")})
@@ -447,7 +476,8 @@ def _bars() -> Iterator[Progress]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console(stderr=True), disable=as_json(), transient=True) as bars:
+    out = console(stderr=True)
+    with Progress(*columns, console=out, disable=as_json() or not out.is_terminal, transient=True) as bars:
         yield bars
 
 

@@ -19,7 +19,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from infra.models.catalogue import CATALOGUE, Folder, ModelCard, ModelFile
-from infra.models.remote import remotes
+from infra.models.remote import DEFAULT, remotes
 from schemas.canonical import JsonObject
 from schemas.errors import MilepostError
 from schemas.ids import Token, checked_token
@@ -137,10 +137,18 @@ def source_of(path: Path) -> Source:
 def free_name(wanted: str | None, source: Source, home: Path) -> str:
     """The name of the new model: the one that was wanted, or one made of the file's. Raises NotAdded, ProtocolError."""
     made = re.sub(r"[^a-z0-9_-]+", "-", source.path.name.lower().removesuffix(".gguf")).strip("-")[:64]
+    if wanted is None and not made:
+        raise NotAdded(f"No name can be made of {source.path.name}.", why="it has no letter of a-z", hint="give it one: --name")
     name = checked_token(wanted if wanted is not None else made, "model name")
     hint = f"choose another --name, or first: milepost models rm {name}"
     if name in CATALOGUE:
         raise NotAdded(f"{name} is a model of the catalogue.", hint="choose another --name")
+    if name == DEFAULT:
+        raise NotAdded(
+            f"No model can be called {name}.",
+            why="to agents that is the model of MILEPOST_MODEL_NAME",
+            hint="choose another --name",
+        )
     if name in remotes(home):
         raise NotAdded(f"{name} is a remote model.", hint=hint)
     if (home / name).exists():

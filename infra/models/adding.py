@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infra.models.added import Card, Source, free_name, pin, registered, source_of
-from infra.models.build import AUTO, OnBytes, build, built_folder, exported, silent
+from infra.models.added import Card, NotAdded, Source, free_name, pin, registered, source_of
+from infra.models.build import AUTO, BuildFailed, OnBytes, build, built_folder, exported, silent
 from infra.models.catalogue import ModelCard
 from infra.models.fetch import ensure
 
@@ -29,13 +29,22 @@ async def add(
     chat: the name of a format, in place of the one that its own template tells. Raises NotAdded, UnsupportedModel,
     NoChatFormat, TemplateRefused, BuildFailed.
     """
+    from services.llm.interface import PRECISIONS
+
     source = source_of(path)
     name = free_name(name, source, home)
+    if precision not in PRECISIONS:
+        raise NotAdded(
+            f"{path} cannot be added.", why=f"there is no precision {precision!r}",
+            hint=f"--precision {'|'.join(PRECISIONS)}",
+        )  # fmt: skip
     card = await asyncio.to_thread(_looked_at, source, name, chat, licence, precision, added_from or str(source.path))
     with registered(card, source, home):
-        built_folder(card.model_card(), home, precision)  # refuses a precision that is none
         await ensure(name, home=home)
-        await build(name, home, precision, on_bytes=on_bytes)
+        try:
+            await build(name, home, precision, on_bytes=on_bytes)
+        except BuildFailed as error:  # its own hint names a model that is gone again
+            raise BuildFailed(name, error.why, hint=f"milepost models add {added_from or path}") from error
     return card.model_card()
 
 

@@ -39,11 +39,11 @@ def silent(_: int) -> None:
 class BuildFailed(MilepostError):
     """The builder's process ended without a model."""
 
-    def __init__(self, name: str, complaint: str) -> None:
+    def __init__(self, name: str, complaint: str, hint: str = "") -> None:
         super().__init__(
             f"The ONNX graph of {name} could not be built.",
             why=complaint or "the process was killed; perhaps memory or disk ran out (it needs 2 GB and 1 GB)",
-            hint=f"milepost models build {name}",
+            hint=hint or f"milepost models build {name}",
         )
         self.name = name
 

@@ -28,6 +28,17 @@ class UnknownModel(MilepostError):
         self.name = name
 
 
+class ModelElsewhere(MilepostError):
+    """What needs a model's files is asked of a remote one."""
+
+    def __init__(self, name: str, base_url: str) -> None:
+        super().__init__(
+            f"{name} is a remote model: none of its files are here.", why=f"it speaks through {base_url}",
+            hint=f"milepost models show {name}",
+        )  # fmt: skip
+        self.name = name
+
+
 @dataclass(frozen=True)
 class Hub:
     """A model hub and the URL under which it serves the file."""
@@ -208,15 +219,17 @@ CATALOGUE = {card.name: card for card in (_QWEN_CODER_HALF, _QWEN_CODER, _SMOLLM
 
 
 def find(name: str, home: Path | None = None) -> ModelCard:
-    """The card of a model of the catalogue, or of one that was added in this home. Raises UnknownModel."""
+    """The card of a model of the catalogue, or of one that was added in this home. Raises UnknownModel, ModelElsewhere."""
     if name in CATALOGUE:
         return CATALOGUE[name]
     if home is None:
         raise UnknownModel(name)
     from infra.models.added import added, read_card
+    from infra.models.remote import remotes
 
-    return read_card(name, home) or _unknown(name, tuple(card.name for card in added(home)))
-
-
-def _unknown(name: str, others: tuple[str, ...]) -> ModelCard:
-    raise UnknownModel(name, others)
+    if card := read_card(name, home):
+        return card
+    far = remotes(home)
+    if name in far:
+        raise ModelElsewhere(name, far[name].base_url)
+    raise UnknownModel(name, (*(card.name for card in added(home)), *far))

@@ -12,6 +12,8 @@ from schemas.errors import MilepostError
 from schemas.ids import checked_token
 
 FILE = "remotes.json"
+# What agents call the model that the settings name.
+DEFAULT = "default"
 
 
 class Remote(BaseModel):
@@ -21,7 +23,7 @@ class Remote(BaseModel):
 
     base_url: str = Field(pattern=r"^https?://[^/\s]+")
     model: str = Field(min_length=1, max_length=200)
-    key_env: str = Field(default="", pattern=r"^[A-Z0-9_]*$")
+    key_env: str = Field(default="", pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")
     timeout_s: float = Field(default=120.0, gt=0, le=3600)
 
     def key(self, name: str) -> str:
@@ -33,7 +35,7 @@ class Remote(BaseModel):
         except KeyError:
             raise MilepostError(
                 f"The model {name} needs an API key.", why=f"{self.key_env} is not set where the llm service runs",
-                hint=f"export {self.key_env}=..., then milepost up",
+                hint=f"export {self.key_env}=..., then milepost down && milepost up -d",
             ) from None  # fmt: skip
 
 
@@ -55,7 +57,13 @@ def remotes(home: Path) -> dict[str, Remote]:
 def add_remote(home: Path, name: str, remote: Remote) -> None:
     """Remember a remote model; the name must be free in the catalogue. Raises ProtocolError for a name that is no token."""
     if checked_token(name, "model name") in CATALOGUE:
-        raise MilepostError(f"{name} is a model of the catalogue.", hint="choose another --name")
+        raise MilepostError(f"{name} is a model of the catalogue.", hint="choose another name")
+    if name == DEFAULT:
+        raise MilepostError(
+            f"No model can be called {name}.",
+            why="to agents that is the model of MILEPOST_MODEL_NAME",
+            hint="choose another name",
+        )
     _write(home, {**remotes(home), name: remote})
 
 

@@ -16,6 +16,8 @@ from services.llm.validity import fault
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 IGNORED = re.compile(r"[\s_\-]+")
+# What models write where they know nothing: the argument's own name, or somebody's example.
+EXAMPLE = re.compile(r"^(my|your|example|sample|test)(?![a-z])|^(My|Your|Example)[A-Z]")
 WORDS = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{4,}")
 
 
@@ -71,6 +73,8 @@ def _kept(name: str, value: object, schema: object, said: str) -> bool:
         return True
     if isinstance(value, bool):
         return any(word.lower()[:4] in said.lower() for word in WORDS.findall(name))
+    if isinstance(value, str) and (_plain(value) == _plain(name) or EXAMPLE.match(value)) and _plain(value) not in _plain(said):
+        return False
     return _occurs(value, said)
 
 

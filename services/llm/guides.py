@@ -159,7 +159,7 @@ class Written:
         return NAME.match(self._alphabet.text_of(self.said[len(self.opening) :])) is not None
 
     def spell(self, scores: Scores) -> Next:
-        """The next token of a name; nothing is forced ahead, for the chance of each is asked: `fit` adds up their logarithms."""
+        """The next token of a name; nothing is forced ahead, for the chance of each is asked: `fit` adds their logarithms."""
         token = self._choose(scores)
         self.fit += float(log_softmax(scores.all())[token])
         self._grammar.accept([token])
@@ -210,14 +210,16 @@ class Turn:
 
     While the name of a call is spelled the choice is made again at each token: a call whose name the model would not
     have written by itself is taken back, for it wanted another tool, and the nearest one offered (restart for renew) would
-    be the wrong thing done. So is a whole call with too many arguments that nobody spoke of; invented: counts them.
+    be the wrong thing done. So is a whole call with too many arguments that nobody spoke of; invented: counts them. again: what
+    to drop and to read in place of the prompt before the answer to a call taken back, which would else tell of the call.
     """
 
     def __init__(
         self, answer: Answer | Written, call: Written | None = None, choice: Choice | None = None,
-        invented: Callable[[Written], int] | None = None,
+        invented: Callable[[Written], int] | None = None, again: Callable[[], Next] | None = None,
     ) -> None:  # fmt: skip
-        self._answer, self._call, self._choice, self._invented = answer, call, choice, invented
+        self._answer, self._call, self._choice = answer, call, choice
+        self._invented, self._again = invented, again
         self._first: HostScores | None = None
         self._begun = False
         self.chosen: Answer | Written = answer
@@ -245,7 +247,8 @@ class Turn:
     def _decide(self, scores: Scores, call: Written, choice: Choice) -> Next:
         self.odds = choice.odds(scores)
         if not choice.is_call(self.odds):
-            return self._answer.follow(scores)
+            # One that would rather call tells of the call, where it may not make it.
+            return self._take_back(call, scores) if self.odds > 0 else self._answer.follow(scores)
         self.chosen = call
         # Scores are good until the next step, and the answer would begin from these.
         self._first = HostScores(scores.all().copy())
@@ -262,4 +265,7 @@ class Turn:
     def _take_back(self, call: Written, first: Scores) -> Next:
         """Answer as if the call had not been begun; what was chosen last was never read."""
         self.chosen = self._answer
+        if self._again:
+            anew = self._again()
+            return Next(anew.tokens, drop=anew.drop + len(call.said) - call.unread)
         return Next(self._answer.follow(first).tokens, drop=len(call.said) - call.unread)

@@ -22,6 +22,7 @@ from services.llm.guides import Hear
 from services.llm.interface import FACTS
 from services.llm.model import ANYBODY, Terms
 from services.llm.session import Provider
+from services.llm.stream import Next
 from services.llm.tokenizer import Vocabulary
 from services.llm.turns import Speech, Turns
 from services.llm.wire import WIRES
@@ -142,4 +143,9 @@ class OnnxModel:
         if room < ROOM:
             raise PromptTooLong(tokens=len(tokens), limit=capacity - ROOM)
         longest = min(prompt.sampling.max_tokens, room)
-        return tokens, cut, self._turns.speech(prompt, wire, longest=longest, on_text=on_text)
+
+        def again() -> Next:
+            """The prompt without its tools, in place of the one with them."""
+            return Next(tokens_of(prompt.model_copy(update={"tools": ()})), drop=len(tokens))
+
+        return tokens, cut, self._turns.speech(prompt, wire, longest=longest, on_text=on_text, again=again)

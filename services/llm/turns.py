@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from schemas.messages import Prompt
@@ -14,6 +14,7 @@ from services.llm.grounding import grounded, invented
 from services.llm.guides import MARKUP, Alphabet, Answer, Hear, Turn, Written
 from services.llm.replies import Reply, checked, read_reply
 from services.llm.sampling import Allowed, Sampler
+from services.llm.stream import Next
 from services.llm.tokenizer import Vocabulary
 from services.llm.wire.form import Malformed, Markup, Wire
 from services.llm.wire.showing import Showing
@@ -74,10 +75,12 @@ class Turns:
         self._alphabet = Alphabet(vocabulary, ends, rows=rows)
         self._grammars = Grammars(vocabulary, ends, rows=rows)
 
-    def speech(self, prompt: Prompt, wire: Wire, *, longest: int, on_text: Hear) -> Speech:
-        """A turn of at most `longest` tokens. Raises SchemaRefused, OutputRefused."""
+    def speech(
+        self, prompt: Prompt, wire: Wire, *, longest: int, on_text: Hear, again: Callable[[], Next] | None = None
+    ) -> Speech:
+        """A turn of at most `longest` tokens; again: see Turn. Raises SchemaRefused, OutputRefused."""
         if prompt.manner.constrained:
-            return Speech(prompt, wire, self._constrained(prompt, wire, longest, on_text))
+            return Speech(prompt, wire, self._constrained(prompt, wire, longest, on_text, again))
         showing = Showing(wire if prompt.tools else None, on_text)
         return Speech(prompt, wire, Turn(self._free(prompt, wire, longest, showing.hear)), showing)
 
@@ -91,7 +94,7 @@ class Turns:
         words = self._alphabet.wording(special)
         return Answer(self._alphabet, sampler, max_tokens=longest, on_text=on_text, words=words, stops=wire.stops)
 
-    def _constrained(self, prompt: Prompt, wire: Wire, longest: int, on_text: Hear) -> Turn:
+    def _constrained(self, prompt: Prompt, wire: Wire, longest: int, on_text: Hear, again: Callable[[], Next] | None) -> Turn:
         """An answer, of the wanted form if there is one, or calls that fit their schemas."""
         answer, words = self._answer(prompt, wire, longest, on_text)
         if not prompt.tools or prompt.manner.calls == "never":
@@ -107,7 +110,9 @@ class Turns:
         if prompt.manner.calls == "required":
             return Turn(answer, call, Choice(calls, words, margin=-math.inf))
         choice = Choice(calls, words, margin=prompt.call_margin)
-        return Turn(answer, call, choice, invented=lambda written: invented(called(written, prompt, wire), prompt))
+        return Turn(
+            answer, call, choice, invented=lambda written: invented(called(written, prompt, wire), prompt), again=again
+        )  # fmt: skip
 
     def _answer(self, prompt: Prompt, wire: Wire, longest: int, on_text: Hear) -> tuple[Answer | Written, Allowed]:
         """An answer, and the tokens that it may begin with."""

@@ -26,6 +26,8 @@ from services.evaluation import bfcl, dialogues
 from services.evaluation.report import Share, Verdict, Verdicts, shares
 from services.llm.model import TextModel
 from services.llm.onnx_model import OnnxModel
+from services.retrieval.e5 import E5Embedder
+from services.retrieval.leaning import Leaning
 from tool_adapters.aliyun.apis import APIS
 from tool_adapters.aliyun.cards import card_of
 from tool_adapters.builtin import builtin_tools
@@ -40,13 +42,13 @@ LONGEST = 300
 
 @dataclass(frozen=True)
 class Item:
-    """Something to be judged: what the model reads, and why what it says is wrong."""
+    """Something to be judged: what the model reads, and why what it says is wrong. after: a tool has answered already."""
 
     id: str
     group: str
     messages: tuple[Message, ...]
     cards: tuple[ToolCard, ...]
-    margin: float
+    after: bool
     wrong: Callable[[Generation], str]
 
 
@@ -55,7 +57,7 @@ def bfcl_items(categories: Iterable[str]) -> Iterator[Item]:
     for category in categories:
         for item in bfcl.read(BFCL, category):
             yield Item(
-                item.id, category, instructed(item.messages), item.cards, FIRST_MARGIN, partial(wrong_calls, item)
+                item.id, category, instructed(item.messages), item.cards, False, partial(wrong_calls, item)
             )  # fmt: skip
 
 
@@ -64,9 +66,9 @@ def dialogue_items(split: str) -> Iterator[Item]:
     cards = {tool.card.name: tool.card for tool in builtin_tools()} | {api.action: card_of(api) for api in APIS}
     for one in dialogues.read(DIALOGUES, cards):
         if split in {one.split, "all"}:
-            margin = AFTER_RESULT_MARGIN if one.after_result else FIRST_MARGIN
             yield Item(
-                one.id, f"{one.language}-{one.kind}", instructed(one.messages), one.cards, margin, partial(wrong_turn, one)
+                one.id, f"{one.language}-{one.kind}", instructed(one.messages), one.cards, one.after_result,
+                partial(wrong_turn, one),
             )  # fmt: skip
 
 
@@ -102,10 +104,11 @@ def drawn(items: Iterable[Item], each: int | None) -> list[Item]:
 
 @dataclass
 class Examiner:
-    """Lets a model speak on items, several at once. slots: items at once."""
+    """Lets a model speak on items, several at once, as the runtime would. leaning: retrieval's view of a request."""
 
     model: TextModel
     manner: Manner
+    leaning: Leaning | None
     slots: int
 
     async def judge(self, items: Sequence[Item], verdicts: Verdicts) -> None:
@@ -123,7 +126,7 @@ class Examiner:
     async def _verdict(self, item: Item) -> Verdict:
         prompt = Prompt(
             messages=item.messages, tools=item.cards, sampling=Sampling(max_tokens=LONGEST),
-            call_margin=item.margin, manner=self.manner,
+            call_margin=await self._margin(item), manner=self.manner,
         )  # fmt: skip
         try:
             said = await self.model.generate(prompt, on_text=lambda _: None)
@@ -135,11 +138,20 @@ class Examiner:
             text=said.text, tokens=said.usage.prompt_tokens, ms=round(said.total_ms),
         )  # fmt: skip
 
+    async def _margin(self, item: Item) -> float:
+        """As runtime.prompt has it."""
+        if item.after:
+            return AFTER_RESULT_MARGIN
+        asked = next(message.content for message in reversed(item.messages) if message.role == "user")
+        leaning = await self.leaning.of(asked, item.cards) if self.leaning else None
+        return FIRST_MARGIN if leaning is None else -leaning
+
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.eval.run", description=__doc__)
     parser.add_argument("set", choices=("bfcl", "dialogues"))
     parser.add_argument("--folder", type=Path, required=True, help="a built model")
+    parser.add_argument("--embedder", type=Path, help="a built multilingual-e5-small, for the leaning of requests")
     parser.add_argument("--category", action="append", help=f"of BFCL, again for more; all of {', '.join(CATEGORIES)} without")
     parser.add_argument("--split", choices=("dev", "test", "all"), default="test", help="of the dialogues")
     parser.add_argument("--free", action="store_true", help="unconstrained: the model writes what it likes, then it is read")
@@ -156,13 +168,14 @@ def main() -> None:
     found = bfcl_items(asked.category or CATEGORIES) if asked.set == "bfcl" else dialogue_items(asked.split)
     items = drawn(found, asked.limit)
     model = OnnxModel.load(asked.folder, slots=asked.slots, context=3072, threads=asked.threads, max_waiting=asked.slots)
-    manner = "free" if asked.free else "always" if asked.always else "constrained"
+    manner = "free" if asked.free else "always" if asked.always else "leaning" if asked.embedder else "constrained"
     name = f"{asked.set}-{model.name}-{asked.folder.name}-{manner}"
     verdicts = Verdicts(asked.out / f"{name}.jsonl")
     left = [item for item in items if not verdicts.has(item.id)]
     print(f"{name}: {len(items)} items, {len(left)} of them left", file=sys.stderr, flush=True)
     asking = Manner(constrained=not asked.free, calls="required" if asked.always else "auto")
-    examiner = Examiner(model, asking, asked.slots)
+    leaning = Leaning(E5Embedder(asked.embedder, threads=1)) if asked.embedder else None
+    examiner = Examiner(model, asking, leaning, asked.slots)
     asyncio.run(examiner.judge(left, verdicts))
     model.close()
     wanted = {item.id for item in items}

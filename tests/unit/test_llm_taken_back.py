@@ -1,4 +1,4 @@
-"""A call that is taken back leaves nothing behind: the answer is the one that would have been given at once."""
+"""A call that is taken back leaves nothing behind: the answer is the one to the prompt without tools."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.messages import Manner, Message, Prompt, Sampling
+from schemas.messages import Message, Prompt, Sampling
 from schemas.tools import ToolCard
 from services.llm import choice
 from tests.support.tiny_llm import tiny_llm
@@ -36,5 +36,5 @@ async def test_the_answer_is_as_if_nothing_had_been_called(
     assert calls == 1
     monkeypatch.setattr(choice, "INVENTED", cost)
     text, calls = await said(tmp_path / "b", PROMPT.model_copy(update={"call_margin": margin}))
-    assert (text, calls) == ((await said(tmp_path / "c", PROMPT.model_copy(update={"manner": Manner(calls="never")})))[0], 0)
+    assert (text, calls) == ((await said(tmp_path / "c", PROMPT.model_copy(update={"tools": ()})))[0], 0)
     assert text

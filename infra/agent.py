@@ -172,7 +172,7 @@ class Stack:
         async def bring(name: str) -> TextModel:
             return model if name == model.name else await bring_model(world.settings, name)
 
-        service = llm_service(Models(model.name, bring), world.clock, lane=lane)
+        service = llm_service(Models(world.settings.model.name, bring), world.clock, lane=lane)
         await self._host(Worker(service, world.log, world.bus, world.clock, name=world.name))
         return lane
 

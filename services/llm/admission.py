@@ -156,9 +156,9 @@ class Admission:
             self._changed.notify()
 
     def empty(self) -> list[Stream]:
-        """All that still wait; they wait no longer."""
+        """All that still wait or run, whether they have been seated or not; they wait no longer."""
         with self._changed:
-            return self._remove([*self._interactive, *self._batch])
+            return self._remove([*self._interactive, *self._batch, *self._running])
 
     def _remove(self, streams: Iterable[Stream]) -> list[Stream]:
         gone = list(streams)

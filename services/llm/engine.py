@@ -136,7 +136,7 @@ class Engine:
             log.exception("engine stopped", error=str(error))
         finally:
             self._admission.close()
-            for stream in [*self._admission.empty(), *(slot.stream for slot in self._live() if slot.stream)]:
+            for stream in self._admission.empty():
                 stream.fail(EngineStopped())
 
     def _live(self) -> list[Slot]:

@@ -18,6 +18,15 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 IGNORED = re.compile(r"[\s_\-]+")
 # What models write where they know nothing: the argument's own name, or somebody's example.
 EXAMPLE = re.compile(r"^(my|your|example|sample|test)(?![a-z])|^(My|Your|Example)[A-Z]")
+# Small numbers as people say them.
+NUMBERS = {
+    number: re.compile(rf"\b(?:{english})\b|[{chinese}]", re.IGNORECASE)
+    for number, english, chinese in (
+        (1, "one|an? (?:minute|hour|day|week|month|quarter|year)", "一"), (2, "two|twice|couple", "二两俩"), (3, "three", "三"),
+        (4, "four", "四"), (5, "five", "五"), (6, "six|half a year", "六"), (7, "seven", "七"), (8, "eight", "八"),
+        (9, "nine", "九"), (10, "ten", "十"), (12, "twelve|dozen", "十"),
+    )
+}  # fmt: skip
 WORDS = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{4,}")
 
 
@@ -36,12 +45,32 @@ def invented(reply: Reply, prompt: Prompt) -> int:
 
 
 def _made_up(call: ToolCall, card: ToolCard, said: str) -> int:
-    needed, schemas = _facts(card.parameters)
-    return sum(not _kept(name, value, schemas.get(name), said) for name, value in call.arguments.items() if name in needed)
+    needed, _ = _facts(card.parameters)
+    return sum(not _hinted(value, said) for name, value in call.arguments.items() if name in needed)
+
+
+def _hinted(value: object, said: str) -> bool:
+    """Whether anything of a required value was said: it must be filled with something, so a number or half a word will do."""
+    match value:
+        case bool() | None:
+            return True
+        case str():
+            words = re.findall(r"[A-Za-z]{3,}|\d+", value)
+            translated = bool(CHINESE.search(said)) and not re.search(r"\d", value)
+            spoken_of = any(word[:4].lower() in said.lower() for word in words)
+            return not words or translated or spoken_of or _plain(value) in _plain(said)
+        case Mapping():
+            return not value or any(_hinted(one, said) for one in value.values())
+        case list() | tuple():
+            return not value or any(_hinted(one, said) for one in value)
+    return _occurs(value, said)
 
 
 def _said(prompt: Prompt) -> str:
-    return "\n".join(message.content for message in prompt.messages if message.role in ("user", "tool"))
+    """What people, results and instructions say. A user's message with a name is ours: it quotes what the model made up."""
+    return "\n".join(
+        each.content for each in prompt.messages if each.role != "assistant" and not (each.role == "user" and each.name)
+    )
 
 
 def _facts(parameters: Mapping[str, object]) -> tuple[frozenset[str], Mapping[str, object]]:
@@ -86,12 +115,16 @@ def _occurs(value: object, said: str) -> bool:
             words = [word.lower() for word in re.findall(r"[^\W\d_]{4,}", value)]
             return bool(value) and (_plain(value) in _plain(said) or any(word in said.lower() for word in words))
         case int() | float():
-            return f"{value:g}" in said.replace(",", "")
+            return f"{value:.15g}" in said.replace(",", "") or (value == int(value) and _in_words(int(value), said))
         case Mapping():
             return any(_occurs(one, said) for one in value.values())
         case list() | tuple():
             return any(_occurs(one, said) for one in value)
     return False
+
+
+def _in_words(number: int, said: str) -> bool:
+    return number in NUMBERS and NUMBERS[number].search(said) is not None
 
 
 def _plain(text: str) -> str:

@@ -97,7 +97,7 @@ class Answer:
         self.said.append(token)
         special = self._alphabet.vocabulary.is_special(token)
         self._tell(self._alphabet.text_of([token]) if special else self._stream.push(token))
-        if any(self.text.rfind(stop, len(self.text) - 64) >= 0 for stop in self._stops):
+        if any(self.text.rfind(stop, max(0, len(self.text) - 64)) >= 0 for stop in self._stops):
             return self._end("stop")
         return self._end("length") if len(self.said) >= self._max_tokens else Next([token])
 

@@ -11,6 +11,7 @@ import structlog
 from runtime.errors import Permanent
 from schemas.errors import MilepostError
 from schemas.messages import Generation, Prompt
+from services.llm.admission import EngineStopped
 from services.llm.model import ANYBODY, Terms, TextModel
 
 log = structlog.get_logger("services.llm")
@@ -35,8 +36,14 @@ class LoadingModel:
             log.error("model not loaded", what=error.what, why=error.why, hint=error.hint)
 
     async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], terms: Terms = ANYBODY) -> Generation:
-        """Wait for the model, then let it speak. Raises Permanent when it could not be loaded."""
-        return await (await self._model()).generate(prompt, on_text=on_text, terms=terms)
+        """Wait for the model, then let it speak; one whose engine broke is brought again. Raises Permanent if it cannot be."""
+        model = await self._model()
+        try:
+            return await model.generate(prompt, on_text=on_text, terms=terms)
+        except EngineStopped:
+            if self._coming and self._coming.done() and self._coming.result() is model:
+                self._coming = None
+            raise
 
     def stats(self) -> dict[str, object]:
         """What the model says of itself; nothing until it is there."""

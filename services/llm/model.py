@@ -25,7 +25,11 @@ class Terms:
 
     def late(self) -> bool:
         """Whether the deadline has passed."""
-        return self.deadline is not None and time.monotonic() >= self.deadline
+        return self.left() == 0
+
+    def left(self) -> float | None:
+        """Seconds until the deadline, 0 after it; None without one."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
 
 ANYBODY = Terms()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -13,6 +14,7 @@ from schemas.canonical import JsonObject, digest, read_json
 from schemas.errors import MilepostError, ProtocolError
 from schemas.messages import ChoiceOutput, Generation, JsonOutput, Message, Prompt, Usage
 from schemas.tools import ToolCall, ToolCard
+from services.llm.engine import DeadlinePassed
 from services.llm.model import ANYBODY, Terms
 from services.llm.own import plain_messages
 from services.llm.replies import LIMIT, Reply, checked, read_reply
@@ -66,14 +68,18 @@ class OpenAIModel:
         self._connected: AsyncOpenAI | None = None
 
     async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], terms: Terms = ANYBODY) -> Generation:
-        """What the model says. Raises RemoteAway, RemoteRefused."""
+        """What the model says. Raises RemoteAway, RemoteRefused, DeadlinePassed."""
         if prompt.manner.certified:
             raise RemoteRefused(self.name, self._endpoint.base_url, "it cannot be certified: its machine is unknown")
         began = time.perf_counter()
         native = prompt.manner.wire in ("model", "openai")
         wire = None if native else WIRES[prompt.manner.wire]
         heard = _Heard(Showing(wire if prompt.tools else None, on_text))
-        await self._listen(self._request(prompt, native), heard)
+        try:
+            async with asyncio.timeout(terms.left()):
+                await self._listen(self._request(prompt, native), heard)
+        except TimeoutError as late:
+            raise DeadlinePassed(began=heard.first is not None) from late
         reply = checked(heard.text, heard.asked(), prompt) if wire is None else read_reply(heard.text, prompt, wire)
         if heard.unreadable:
             reply = Reply(heard.text, malformed=heard.unreadable)
@@ -217,6 +223,7 @@ def _messages(messages: Iterable[Message]) -> Iterable[JsonObject]:
             open_calls = list(message.calls)
             yield {"role": "assistant", "content": message.content or None, "tool_calls": [_called(c) for c in message.calls]}
         else:
+            open_calls = open_calls if message.role != "user" else []
             yield {"role": message.role, "content": message.content}
 
 

@@ -6,7 +6,9 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
+from runtime.errors import Retryable
 from schemas.canonical import digest
+from schemas.errors import MilepostError
 from schemas.messages import Generation, Prompt, Sampling
 from services.llm.chat import CHATML, turns
 from services.llm.model import ANYBODY, Terms
@@ -39,6 +41,13 @@ class LLM:
         raise NotImplementedError(f"{type(self).__name__} has neither generate() nor stream_generate()")
 
 
+class OwnModelFailed(Retryable):
+    """The caller's code raised something."""
+
+    def __init__(self, name: str, error: Exception) -> None:
+        super().__init__(f"The model {name} failed.", why=repr(error)[:500], hint="mend its code, or give a fallback")
+
+
 class OwnModel:
     """A caller's LLM behind the port of all models: a reply that cannot be read goes back to it, never to a person."""
 
@@ -49,11 +58,17 @@ class OwnModel:
         self._model = model
 
     async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], terms: Terms = ANYBODY) -> Generation:
-        """What the model says, read by the wire form of the agent or of the model."""
+        """What the model says, read by the wire form of the agent or of the model. Raises OwnModelFailed."""
         wire = WIRES[self._model.wire if prompt.manner.wire == "model" else prompt.manner.wire]
         showing = Showing(wire if prompt.tools else None, on_text)
-        async for piece in self._pieces(plain_messages(prompt, wire), prompt.sampling):
-            showing.hear(piece)
+        messages = plain_messages(prompt, wire)
+        try:
+            async for piece in self._pieces(messages, prompt.sampling):
+                showing.hear(piece)
+        except MilepostError:
+            raise
+        except Exception as error:  # whatever it is, a fallback may still answer
+            raise OwnModelFailed(self.name, error) from error
         reply = read_reply(showing.text, prompt, wire)
         showing.end(reply.text if not reply.malformed and not reply.calls else "")
         return Generation(

@@ -6,7 +6,10 @@ import re
 from itertools import pairwise
 
 # A web or mail address, or a word of five characters or more that begins with a letter and has a digit in it (i-bp1m02).
-THING = re.compile(r"https?://[\x21-\x7e]+|[\w.+-]+@[\w-]+\.[\w.]+|(?=[\x21-\x7e]*\d)[A-Za-z][A-Za-z0-9._-]{4,}", re.ASCII)
+# How far is looked ahead is bounded: people paste long lines, and each character of them may begin a thing.
+THING = re.compile(
+    r"https?://[\x21-\x7e]+|[\w.+-]{1,64}@[\w-]+\.[\w.]+|(?=[\x21-\x7e]{0,128}\d)[A-Za-z][A-Za-z0-9._-]{4,}", re.ASCII
+)
 AND = re.compile(r"\s*(?:,|，|、|&|\+|/|and|as well as|和|与|及|以及|还有|跟)\s*(?:and\s+)?", re.IGNORECASE)
 
 
@@ -20,8 +23,13 @@ def left(request: str, used: str) -> list[str]:
     for (start, one), (begin, other) in pairwise(found):
         if not AND.fullmatch(request[start + len(one) : begin]):
             continue
-        if (one in used or one in rest) and other not in used:
+        if (_occurs(one, used) or one in rest) and not _occurs(other, used):
             rest.append(other)
-        elif other in used and one not in used:
+        elif _occurs(other, used) and not _occurs(one, used):
             rest.append(one)
     return rest
+
+
+def _occurs(thing: str, text: str) -> bool:
+    """Whether a thing occurs as a whole in JSON: i-bp1m1 does not in i-bp1m10, but does after an escaped newline."""
+    return re.search(rf"(?:(?<![\w-])|(?<=\\[nrt])){re.escape(thing)}(?![\w-])", text, re.ASCII) is not None

@@ -49,6 +49,8 @@ def checked(text: str, asked: Sequence[Asked], prompt: Prompt, *, whole: str = "
         wrong = [f"Call one of the tools {', '.join(cards)}."]
     elif not asked and prompt.manner.output:
         wrong = [why] if (why := _wrong_answer(text, prompt.manner.output)) else []
+    elif not asked and prompt.tools and not text.strip():
+        wrong = ["It is empty; answer in words, or call a tool."]
     if wrong:
         return Reply(whole or text, malformed=" ".join(wrong)[:1000])
     calls = tuple(
@@ -71,9 +73,17 @@ def _wrong_answer(text: str, output: Output) -> str:
         case ChoiceOutput(options=options):
             return "" if text in options else f"Answer with one of: {json.dumps(options, ensure_ascii=False)}."
         case RegexOutput(pattern=pattern):
-            return "" if re.fullmatch(pattern, text) else f"The answer must match the regular expression {pattern}."
+            return "" if _matches(pattern, text) else f"The answer must match the regular expression {pattern}."
         case JsonOutput(json_schema=schema):
             return _wrong_json(text, schema)
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """Where a pattern is Rust's alone (\\p{L}, \\z) only a grammar can tell, so it counts as kept."""
+    try:
+        return re.fullmatch(pattern, text) is not None
+    except re.error:
+        return True
 
 
 def _wrong_json(text: str, schema: Mapping[str, object]) -> str:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 
 from pydantic import ValidationError
 
 from runtime.clock import Clock
-from runtime.errors import Permanent
+from runtime.errors import Permanent, Retryable
 from runtime.service import Context, Service
 from runtime.speech import Busy, Delta, read_missed, write_busy, write_delta
 from schemas import subjects
 from schemas.commands import Generate
 from schemas.events import AnyEvent, Generated
 from schemas.messages import Generation, Prompt
-from services.llm.engine import ModelBusy
+from services.llm.engine import DeadlinePassed, ModelBusy
 from services.llm.model import Terms
 from services.llm.models import Models
 
@@ -42,12 +43,14 @@ def llm_service(models: Models, clock: Clock, *, at_once: int = AT_ONCE, lane: s
         try:
             terms, names = _terms(command, context, clock), (command.model, *command.fallback)
             generation = await _patiently(
-                context, lambda: models.generate(names, prompt, on_text=voice.hear, on_begin=voice.begin, terms=terms)
+                context, terms, lambda: models.generate(names, prompt, on_text=voice.hear, on_begin=voice.begin, terms=terms)
             )
         finally:
             voice.end()
-            await speaking
-            voices.pop(context.order.id, None)
+            try:
+                await speaking
+            finally:
+                voices.pop(context.order.id, None)
         return Generated(command=command, generation=generation, attempt=context.attempt)
 
     async def say_again(subject: str, data: bytes) -> None:
@@ -59,15 +62,18 @@ def llm_service(models: Models, clock: Clock, *, at_once: int = AT_ONCE, lane: s
     return service
 
 
-async def _patiently(context: Context, generate: Callable[[], Awaitable[Generation]]) -> Generation:
-    """Comes back to a model that is full, and says so to whoever waits; that is no failure of the command."""
+async def _patiently(context: Context, terms: Terms, generate: Callable[[], Awaitable[Generation]]) -> Generation:
+    """Comes back to a model that is full, until the deadline, and says so to whoever waits; that is no failure."""
     while True:
         try:
             return await generate()
         except ModelBusy as busy:
+            left = terms.left()
+            if left == 0:
+                raise DeadlinePassed(began=False) from busy
             told = Busy(context.order.id, busy.retry_after_s, busy.limit)
             await context.tell(subjects.busy(context.tenant, context.run, context.order.id), write_busy(told))
-            await asyncio.sleep(busy.retry_after_s)
+            await asyncio.sleep(busy.retry_after_s if left is None else min(left, busy.retry_after_s))
 
 
 def _prompt(context: Context) -> Prompt:
@@ -92,16 +98,17 @@ class _Voice:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._subject = subjects.delta(context.tenant, context.run, context.order.id)
-        self._attempt = (context.attempt - 1) * BEGINNINGS
+        self._attempt = (context.attempt - 1) * BEGINNINGS + 1
         self._text = ""
         self._told = 0
         self._more = asyncio.Event()
         self._ended = False
 
     def begin(self) -> None:
-        """A model takes its turn: whatever another one said before is void."""
-        self._attempt += 1
-        self._text, self._told = "", 0
+        """A model takes its turn: whatever another one said before is void; one that was busy said nothing."""
+        if self._text:
+            self._attempt += 1
+            self._text, self._told = "", 0
 
     def hear(self, text: str) -> None:
         self._text += text
@@ -122,10 +129,12 @@ class _Voice:
 
     async def repeat(self, attempt: int, offset: int) -> None:
         """Tell a listener's gap again, to all: whoever has the piece already knows by its offset."""
-        begun = offset if attempt == self._attempt else 0
-        for start in range(begun, self._told, PIECE):
-            await self._tell(start, min(self._told, start + PIECE))
+        begun, attempt = offset if attempt == self._attempt else 0, self._attempt
+        while attempt == self._attempt and begun < self._told:
+            await self._tell(begun, min(self._told, begun + PIECE))
+            begun += PIECE
 
     async def _tell(self, start: int, stop: int) -> None:
         delta = Delta(self._context.order.id, self._attempt, start, self._text[start:stop])
-        await self._context.tell(self._subject, write_delta(delta))
+        with suppress(Retryable):  # who misses a piece asks again or reads the fact; the generation goes on
+            await self._context.tell(self._subject, write_delta(delta))

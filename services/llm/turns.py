@@ -37,18 +37,13 @@ class Speech:
     def reply(self) -> Reply:
         """What the turn says, when it has come to its end."""
         if self.showing:
-            reply = self._free(self.showing.text)
+            reply = read_reply(self.showing.text, self.prompt, self.wire)
             self.showing.end("" if reply.calls or reply.malformed else reply.text)
             return reply
         chosen = self.turn.chosen
         if isinstance(chosen, Answer):
             return Reply(chosen.text)
         return grounded(called(chosen, self.prompt, self.wire), self.prompt) if self.turn.calls else self._formed(chosen)
-
-    def _free(self, text: str) -> Reply:
-        reply = read_reply(text, self.prompt, self.wire)
-        empty = self.prompt.tools and not reply.text.strip() and not reply.calls and not reply.malformed
-        return Reply(text, malformed="It is empty; answer in words, or call a tool.") if empty else reply
 
     def _formed(self, answer: Written) -> Reply:
         if not answer.whole:
@@ -102,7 +97,7 @@ class Turns:
         grammar = self._grammars.of_calls(prompt.tools, wire, several=prompt.manner.parallel and wire.several)
         calls = self._beginning_of_calls(wire, grammar)
         if prompt.manner.output is None:
-            words = self._alphabet.beginning(wire.answer) if wire.answer.strip() else words & ~calls
+            words = self._beginning_of_words(wire, words & ~calls)
         call = Written(
             self._alphabet, Sampler(prompt.sampling), grammar, greedy=prompt.sampling.temperature == 0, max_tokens=longest,
             opening=spelled([wire.opening], self._vocabulary),
@@ -127,6 +122,13 @@ class Turns:
         opening = spelled([wire.answer], self._vocabulary) if plain else []
         first = words if plain else None
         return Answer(self._alphabet, sampler, max_tokens=longest, on_text=on_text, opening=opening, first=first), words
+
+    def _beginning_of_words(self, wire: Wire, words: Allowed) -> Allowed:
+        """The tokens that an answer begins with: words, or what stands before them; where that is blank, it may lack."""
+        if not wire.answer:
+            return words
+        opening = self._alphabet.beginning(wire.answer)
+        return opening if wire.answer.strip() else words | opening
 
     def _beginning_of_calls(self, wire: Wire, grammar: Grammar) -> Allowed:
         """The tokens that a call begins with: any markup where it begins as such, else its own text or a tool's name."""

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import milepost
+from infra.settings import Settings
 from milepost import Agent, Approval, Generation, MilepostError, Prompt, Result, Stack, Text, ToolCall, tool
+from runtime.errors import Permanent
 from services.llm.model import ANYBODY, Terms
 from tests.support.stack import LocalStack, open_folder
 
@@ -81,6 +83,22 @@ def test_a_parser_of_the_callers_own_has_the_last_word(stack: Stack) -> None:
         stack=stack,
     )  # fmt: skip
     assert agent.run("quiet").text == "HEARD QUIET"
+
+
+def test_a_model_of_the_callers_own_gives_way_to_the_stacks_default(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mute(Echo):
+        name = "mute"
+
+        async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], terms: Terms = ANYBODY) -> Generation:
+            raise Permanent("It has no voice.")
+
+    async def bring(settings: Settings, name: str) -> Echo:
+        assert name == settings.model.name
+        return Echo()
+
+    monkeypatch.setattr("infra.agent.bring_model", bring)
+    agent = Agent("own", model=Mute(), fallback=["default"], tool_k=0, knowledge_k=0, stack=stack)
+    assert agent.run("hello").text == "heard hello"
 
 
 def test_a_stream_gives_text_steps_and_the_result(stack: Stack) -> None:

@@ -22,7 +22,6 @@ from infra.models.fetch import ModelUnavailable, ensure
 from infra.settings import load
 from schemas.messages import Generation, Manner, Message, Prompt, Sampling
 from schemas.tools import ToolCard
-from services.llm.choice import Choice
 from services.llm.onnx_model import OnnxModel
 from services.llm.wire import WIRES
 from tests.support import tiny_model
@@ -159,13 +158,6 @@ def check(seed: int, prompt: Prompt, said: Generation, *, bounded: bool) -> None
     assert len(said.calls) <= (8 if prompt.manner.parallel and WIRES[prompt.manner.wire].several else 1), about
 
 
-@pytest.fixture
-def determined(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call is never taken back: a random model names no tool of its own."""
-    monkeypatch.setattr(Choice, "is_meant", lambda self, chance: True)
-
-
-@pytest.mark.usefixtures("determined")
 async def test_a_random_model_can_only_make_valid_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiny_model, "CONTEXT", 8192)
     drawn = list(cases(TINY))
@@ -176,7 +168,6 @@ async def test_a_random_model_can_only_make_valid_calls(tmp_path: Path, monkeypa
     assert sum(len(said.calls) for said in generations) > 0.9 * TINY
 
 
-@pytest.mark.usefixtures("determined")
 async def test_a_real_model_can_only_make_valid_calls() -> None:
     home = load().settings.model.home
     try:

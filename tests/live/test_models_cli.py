@@ -294,6 +294,11 @@ def test_a_remote_model_has_a_name_too(cli: Cli, home: Path, gguf: Path) -> None
     assert cli("remote", "far", "--url", "http://host/v1", "--model", "m")[0] == 0
     _, listed, _ = cli("ls")
     assert next(each for each in cast("list[dict[str, object]]", listed) if each["name"] == "far")["origin"] == "remote"
+    _, shown, _ = cli("show", "far")
+    facts = cast("dict[str, object]", shown)
+    assert (facts["base_url"], facts["model"], facts["key_set"]) == ("http://host/v1", "m", False)
+    for command in ("verify", "build", "bench", "pull"):
+        assert cli(command, "far")[2] == "ModelElsewhere"
     assert cli("remote", "worse", "--url", "ftp://host", "--model", "m")[2] == "MilepostError"
     assert cli("add", str(gguf), "--name", "far", "--chat", "chatml")[2] == "NotAdded"
     assert cli("rm", "far")[0] == 0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
 from schemas.messages import Generation, Manner, Message, Prompt, Sampling
 from schemas.tools import ToolCall, ToolCard
+from services.llm.engine import DeadlinePassed
+from services.llm.model import Terms
 from services.llm.openai_model import Endpoint, OpenAIModel, RemoteAway, RemoteRefused
 from tests.support.openai_server import OpenAIServer, _chunk, serving
 
@@ -121,6 +124,19 @@ async def test_an_endpoint_that_hangs_or_is_gone_is_away(server: OpenAIServer) -
     gone = OpenAIModel("remote", Endpoint("http://127.0.0.1:9/v1", "served", retries=0))
     with pytest.raises(RemoteAway):
         await gone.generate(PROMPT, on_text=lambda _: None)
+
+
+async def test_nobody_listens_beyond_the_deadline(server: OpenAIServer) -> None:
+    server.hanging = True
+    model = OpenAIModel("remote", Endpoint(server.url, "served", retries=0, timeout_s=5))
+    with pytest.raises(DeadlinePassed):
+        await model.generate(PROMPT, on_text=lambda _: None, terms=Terms(deadline=time.monotonic() + 0.3))
+    await asyncio.wait_for(server.left.wait(), 10)
+
+
+async def test_an_empty_reply_goes_back_to_the_model(server: OpenAIServer) -> None:
+    server.raw = [END]
+    assert "empty" in (await ask(server)).malformed
 
 
 async def test_cancelling_hangs_up(server: OpenAIServer) -> None:

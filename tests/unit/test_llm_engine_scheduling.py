@@ -291,15 +291,16 @@ def test_a_deadline_ends_what_waits_without_computing_and_what_runs_at_its_next_
         assert engine.submit(prompt(5), Greedy(1)).result(30)
 
 
-def test_a_defect_of_the_engine_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("part", ["_admit", "_seat"])
+def test_a_defect_of_the_engine_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     decoder, gate = held(slots=1)
     engine = Engine(decoder)
     futures = [engine.submit(prompt(5, n), Greedy(3)) for n in range(4)]
 
-    def broken() -> None:
+    def broken(*_: object) -> None:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(engine, "_admit", broken)
+    monkeypatch.setattr(engine, part, broken)
     gate.set()
     for future in futures:
         with pytest.raises(EngineStopped):

@@ -26,7 +26,13 @@ PARAMETERS: dict[str, object] = {
         ({"InstanceId": "invented"}, "stop it", {"InstanceId"}),
         ({"Months": 3}, "renew for 3 months", {"Months"}),
         ({"Months": 12}, "renew it", set()),
+        ({"Months": 3}, "renew it for three months", {"Months"}),
+        ({"Months": 2}, "续费两个月", {"Months"}),
+        ({"Months": 1}, "renew it for a month", {"Months"}),
+        ({"Months": 1}, "renew a server", set()),
         ({"Months": 1000}, "1,000 please", {"Months"}),
+        ({"Months": 2500000}, "2,500,000 or 2500000", {"Months"}),
+        ({"Months": 1234567.5}, "1234567.5", {"Months"}),
         ({"NextToken": "abc123"}, "which servers do I have?", set()),
         ({"Ids": ["i-1234567890"]}, "我有哪些ECS实例？", set()),
         ({"Ids": ["i-bp1"]}, "look at i-bp1", {"Ids"}),
@@ -57,6 +63,8 @@ def test_results_count_as_spoken_and_a_call_that_would_break_its_schema_stays() 
 
     assert left(cards[0], *messages) == {"InstanceId", "NextToken"}
     assert left(cards[0], messages[0]) == {"InstanceId"}
+    assert left(cards[0], messages[0], Message(role="user", content="abc123 is no token", name="parser")) == {"InstanceId"}
+    assert left(cards[0], Message(role="system", content="The token is abc123."), messages[0]) == {"InstanceId", "NextToken"}
     assert left(cards[1], messages[0]) == {"InstanceId", "NextToken"}
 
 
@@ -71,3 +79,23 @@ def test_only_required_arguments_count_as_invented_and_the_worst_call_counts() -
         return invented(Reply("", calls), Prompt(messages=(Message(role="user", content=said),), tools=(card,)))
 
     assert [counted(said) for said in ("stop it", "stop i-77", "stop i-77 and i-78")] == [1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("value", "said", "made_up"),
+    [
+        ("368 * 27", "What is 368 times 27?", 0),
+        ("kilometers", "26 miles in kilometres", 0),
+        ("i-1234", "renew my server", 1),
+        ("Hangzhou", "杭州天气怎么样？", 0),
+        ("i-1234", "续费我的服务器", 1),
+        (7, "a week", 1),
+        (True, "do it", 0),
+        ([], "do it", 0),
+        (["Lagos", "Kyoto"], "from lagos", 0),
+    ],
+)
+def test_a_required_value_needs_a_hint_only(value: object, said: str, made_up: int) -> None:
+    card = ToolCard(name="do", description="does", parameters={"type": "object", "properties": {"x": {}}, "required": ["x"]})
+    call = ToolCall(id="a", name="do", arguments={"x": value})
+    assert invented(Reply("", (call,)), Prompt(messages=(Message(role="user", content=said),), tools=(card,))) == made_up

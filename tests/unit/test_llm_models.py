@@ -10,7 +10,7 @@ from runtime.errors import Permanent, Retryable
 from schemas.errors import MilepostError
 from schemas.messages import Generation, Message, Prompt
 from services.llm import loading
-from services.llm.engine import DeadlinePassed, ModelBusy
+from services.llm.engine import DeadlinePassed, EngineStopped, ModelBusy
 from services.llm.model import ANYBODY, Terms, TextModel
 from services.llm.models import Models, NoModel
 
@@ -107,3 +107,17 @@ async def test_a_model_that_could_not_be_loaded_is_tried_again_later(monkeypatch
     assert tries == 1
     monkeypatch.setattr(loading, "AGAIN_S", -1.0)
     assert (await ask(models, "default"))[0].text == "I am one"
+
+
+async def test_a_model_whose_engine_broke_is_brought_again() -> None:
+    brought: list[Speaker] = []
+
+    async def bring(name: str) -> TextModel:
+        brought.append(Speaker(name, None if brought else EngineStopped()))
+        return brought[-1]
+
+    models = Models("one", bring)
+    with pytest.raises(EngineStopped):
+        await ask(models, "default")
+    assert (await ask(models, "default"))[0].text == "I am one"
+    assert len(brought) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from services.llm.remaining import left
@@ -20,9 +22,18 @@ from services.llm.remaining import left
         ("Renew i-bp1m01, not i-bp1m02", "i-bp1m01", []),
         ("Stop i-bp1m01. Is i-bp1m02 still up?", "i-bp1m01", []),
         ("Renew i-bp1m01 and i-bp1m02", "", []),
+        ("Renew i-bp1m1 and i-bp1m10", '{"InstanceId": "i-bp1m10"}', ["i-bp1m1"]),
+        ("Stop i-bp1m01 and i-bp1m02", r'{"note": "stop\ni-bp1m01", "id": "i-bp1m02"}', []),
         ("Bread and butter", "Bread", []),
         ("", "x", []),
     ],
 )
 def test_only_the_rest_of_a_list_is_left(request_: str, used: str, rest: list[str]) -> None:
     assert left(request_, used) == rest
+
+
+@pytest.mark.parametrize("line", ["a" * 100_000, "a-" * 50_000, "a." * 50_000 + "@"])
+def test_a_long_line_without_a_blank_takes_no_long_time(line: str) -> None:
+    began = time.process_time()
+    assert left(line, "x") == []
+    assert time.process_time() - began < 5  # unbounded, it would be minutes

@@ -12,18 +12,20 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from runtime.clock import SystemClock
+from runtime.errors import Unreachable
 from runtime.memory_broker import MemoryBroker
-from runtime.service import Worker
-from runtime.speech import Busy, Delta, hear_text, read_busy
+from runtime.service import Context, Worker
+from runtime.speech import Busy, Delta, hear_text, read_busy, read_delta
 from schemas import subjects
 from schemas.commands import Generate
 from schemas.errors import MilepostError
-from schemas.events import Generated, StepFailed
+from schemas.events import AnyEvent, Generated, StepFailed
+from schemas.ids import RunId
 from schemas.messages import Generation, Message, Prompt, Sampling
 from services.llm.engine import ModelBusy
 from services.llm.model import ANYBODY, Terms, TextModel
 from services.llm.models import Models
-from services.llm.service import llm_service
+from services.llm.service import PIECE, _Voice, llm_service
 from tests.support.builders import TENANT, order_for, run_of
 
 PROMPT = Prompt(messages=(Message(role="user", content="hello"),))
@@ -51,8 +53,8 @@ class Speaker:
 
 
 @asynccontextmanager
-async def speaking(*models: Speaker) -> AsyncIterator[MemoryBroker]:
-    broker, clock = MemoryBroker(), SystemClock()
+async def speaking(*models: Speaker, broker: MemoryBroker | None = None) -> AsyncIterator[MemoryBroker]:
+    broker, clock = broker or MemoryBroker(), SystemClock()
 
     async def bring(name: str) -> TextModel:
         return models[int(name)] if name.isdigit() else models[0]
@@ -132,12 +134,16 @@ async def test_another_model_taking_over_begins_the_text_anew() -> None:
 
 
 async def test_a_busy_model_is_told_and_asked_again_without_counting() -> None:
-    speaker, told = Speaker(), list[Busy]()
+    speaker, told, heard = Speaker(), list[Busy](), list[Delta]()
 
     async def hear(subject: str, data: bytes) -> None:
         told.append(read_busy(data, subject.rsplit(".", 1)[-1]))
 
-    async with speaking(speaker) as broker, broker.hear(subjects.busy(TENANT, run_of(), "*"), hear):
+    async with (
+        speaking(speaker) as broker,
+        broker.hear(subjects.busy(TENANT, run_of(), "*"), hear),
+        hear_text(broker, TENANT, run_of(), heard.append),
+    ):
         for _ in range(7):  # more often than a failing command is tried
             speaker.pieces.put_nowait(ModelBusy(9, retry_after_s=0.01))
         for piece in ("ok", None):
@@ -146,6 +152,52 @@ async def test_a_busy_model_is_told_and_asked_again_without_counting() -> None:
         said = await fact(broker)
     assert isinstance(said, Generated) and said.generation.text == "ok"
     assert len(told) == 7 and told[0] == Busy("c" * 32, 0.01, 9)
+    assert {delta.attempt for delta in heard} == {1}  # else these would outnumber the next delivery's
+
+
+async def test_nobody_waits_for_a_busy_model_beyond_the_deadline() -> None:
+    speaker = Speaker()
+    for _ in range(3):
+        speaker.pieces.put_nowait(ModelBusy(9, retry_after_s=60))
+    async with speaking(speaker) as broker, asyncio.timeout(20):
+        await send(broker, deadline=(datetime.now(UTC) + timedelta(seconds=0.3)).isoformat())
+        said = await fact(broker)
+    assert isinstance(said, StepFailed) and said.failure.type == "DeadlinePassed"
+
+
+async def test_a_bus_that_carries_no_pieces_costs_no_generation() -> None:
+    class Mute(MemoryBroker):
+        async def tell(self, subject: str, data: bytes) -> None:
+            raise Unreachable("The bus is away.")
+
+    speaker = Speaker()
+    for piece in ("ok", None):
+        speaker.pieces.put_nowait(piece)
+    async with speaking(speaker, broker=Mute()) as broker, asyncio.timeout(20):
+        await send(broker)
+        said = await fact(broker)
+    assert isinstance(said, Generated) and said.generation.text == "ok"
+    assert len(speaker.terms) == 1
+
+
+async def test_what_is_told_again_ends_where_another_model_takes_over() -> None:
+    told: list[Delta] = []
+
+    async def tell(subject: str, data: bytes) -> None:
+        told.append(read_delta(data, "c"))
+        if len(told) == 3:
+            voice.begin()
+
+    voice = _Voice(Context(order_for(COMMAND), 1, append=_never, tell=tell))
+    voice.hear("x" * 2 * PIECE)
+    voice.end()
+    await voice.speak()
+    await voice.repeat(1, 0)
+    assert [(delta.attempt, delta.offset) for delta in told] == [(1, 0), (1, PIECE), (1, 0)]
+
+
+async def _never(run: RunId, slot: str, event: AnyEvent) -> bool:
+    raise AssertionError
 
 
 async def test_the_terms_say_for_whom_and_until_when() -> None:

@@ -180,6 +180,14 @@ def test_an_answer_begins_as_its_form_has_it(desk: Desk, name: str) -> None:
     assert desk.heard == list("Final")
 
 
+def test_a_blank_before_an_answer_counts_for_answering(desk: Desk) -> None:
+    speech = desk.speech(STOP, wire="chatglm3", margin=-1)
+    logits = np.zeros(desk.rows, np.float32)
+    logits[desk.vocabulary.encode("\n")[0]], logits[desk.vocabulary.encode("S")[0]] = 20, 10
+    speech.turn.follow(HostScores(logits))
+    assert not speech.turn.calls
+
+
 def test_the_margin_leans_to_answering(desk: Desk) -> None:
     def calls(margin: float) -> bool:
         speech = desk.speech(STOP, margin=margin)
@@ -277,6 +285,10 @@ def test_without_constraint_a_wrong_call_goes_back_to_the_model(desk: Desk, text
     assert desk.heard == []
 
 
+def test_a_pattern_that_only_the_grammar_can_read_is_kept_by_it(desk: Desk) -> None:
+    assert desk.type(desk.speech(output=RegexOutput(pattern=r"\p{Lu}[a-z]+")), "Abc") == Reply("Abc")
+
+
 @pytest.mark.parametrize(("output", "wish"), OUTPUTS)
 def test_without_constraint_an_answer_is_checked(desk: Desk, output: Output, wish: str) -> None:
     assert desk.type(desk.speech(output=output, constrained=False), wish) == Reply(wish)
@@ -290,12 +302,19 @@ def test_what_a_model_makes_up_after_its_call_is_not_awaited(desk: Desk) -> None
     assert len(speech.said) < len(desk.vocabulary.encode(text))
 
 
+@pytest.mark.parametrize("before", range(0, 70, 3))
+def test_a_stop_is_seen_wherever_it_stands(desk: Desk, before: int) -> None:
+    text = "x" * before + "\nObservation:"
+    speech = desk.speech(STOP, wire="mrkl", constrained=False)
+    desk.type(speech, f"{text} and more")
+    assert speech.turn.chosen.text == text
+
+
 def test_a_random_writer_stays_within_the_grammar(desk: Desk) -> None:
     random = np.random.default_rng(5)
     for _ in range(20):
         speech = desk.speech(RENEW, STOP, margin=-1e9, temperature=1.0, longest=4000)
         step = speech.turn.follow(HostScores(random.standard_normal(desk.rows).astype(np.float32)))
-        speech.turn.wanted = 1.0
         while step.tokens:
             step = speech.turn.follow(HostScores(random.standard_normal(desk.rows).astype(np.float32)))
         reply = speech.reply()

@@ -8,7 +8,7 @@ import pytest
 
 from infra.models.added import Card, NotAdded, PinnedFile, free_name, pin, read_card, registered, remove, source_of, sum_of
 from infra.models.build import BUILDERS, NoPrecision, built_folder, precision_for, precisions
-from infra.models.catalogue import CATALOGUE, UnknownModel, Wheels, find
+from infra.models.catalogue import CATALOGUE, ModelElsewhere, UnknownModel, Wheels, find
 from infra.models.fetch import ModelGone, ModelRefused, ensure, on_disk
 from infra.models.hub import is_repository
 from infra.models.remote import Remote, add_remote
@@ -110,6 +110,28 @@ def test_a_name_that_is_taken_is_refused(gguf: Path, home: Path) -> None:
     for name, why in (("smollm2-135m", "catalogue"), ("mine", "already"), ("far", "remote")):
         with pytest.raises(NotAdded, match=why):
             free_name(name, source_of(gguf), home)
+
+
+def test_a_file_without_a_letter_is_given_a_name(tmp_path: Path, home: Path) -> None:
+    path = tmp_path / "模型.gguf"
+    path.write_bytes(b"GGUF")
+    with pytest.raises(NotAdded, match="No name") as refused:
+        free_name(None, source_of(path), home)
+    assert "--name" in refused.value.hint
+
+
+def test_no_model_is_called_what_agents_call_the_one_that_is_set(gguf: Path, home: Path) -> None:
+    with pytest.raises(NotAdded, match="default"):
+        free_name("default", source_of(gguf), home)
+    with pytest.raises(MilepostError, match="default"):
+        add_remote(home, "default", Remote(base_url="http://host/v1", model="m"))
+
+
+def test_a_remote_model_is_known_but_has_no_files_here(home: Path) -> None:
+    add_remote(home, "far", Remote(base_url="http://host/v1", model="m"))
+    with pytest.raises(ModelElsewhere, match="remote") as refused:
+        find("far", home)
+    assert (refused.value.why, refused.value.hint) == ("it speaks through http://host/v1", "milepost models show far")
 
 
 def test_a_folder_is_the_files_that_make_a_model(tmp_path: Path) -> None:

@@ -152,6 +152,7 @@ async def _run_builder(name: str, home: Path, scratch: Path, precision: str, on_
     )  # fmt: skip
     output = asyncio.create_task(process.communicate())
     try:
+        on_bytes(0)
         while not (await asyncio.wait({output}, timeout=0.5))[0]:
             on_bytes(await asyncio.to_thread(written, scratch))
     finally:

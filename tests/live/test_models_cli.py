@@ -186,10 +186,7 @@ async def test_two_builds_at_once_build_once(home: Path, gguf: Path, monkeypatch
 
 async def test_a_build_that_is_given_up_leaves_nothing(home: Path, gguf: Path) -> None:
     card = await add(gguf, home=home, chat="chatml")
-    begun = asyncio.Event()
-    task = asyncio.create_task(build("tiny", home, "fp32", on_bytes=lambda _: begun.set()))
-    await begun.wait()
-    task.cancel()
+    task = asyncio.create_task(build("tiny", home, "fp32", on_bytes=lambda _: task.cancel()))
     with pytest.raises(asyncio.CancelledError):
         await task
     assert [precision for precision, _ in built(card, home)] == ["int8"]

@@ -1,8 +1,8 @@
 """How much a request leans to a call: whether it is nearer to the offered tools than to tools in general.
 
 Cosines of e5 lie close together and shift with the language and the length of a request; what is left when its nearness to
-a fixed background of tools is taken off separates requests for a tool from others (AUC 0.91 on the development sets
-that the constants were fitted on; docs/results.md).
+a fixed background of tools is taken off separates requests for a tool from others. How the constants were picked, and on
+what, stands in docs/results.md.
 """
 
 from __future__ import annotations

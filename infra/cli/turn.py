@@ -11,7 +11,7 @@ from infra.cli.keyboard import yes_or_no
 from infra.cli.view import View
 from runtime.client import Client, TooLate
 from runtime.log import Stored
-from runtime.speech import hear_text, read_busy
+from runtime.speech import Delta, hear_text, read_busy
 from runtime.state import Plan, RunState
 from schemas import subjects
 from schemas.commands import RequestApproval, StartTimer
@@ -32,6 +32,7 @@ class Turn:
         self.facts: list[Stored] = []
         self.left = False
         self.interrupted = False
+        self._early: list[Delta] = []
         self._prompts: dict[CommandId, asyncio.Task[None]] = {}
         self._one_question = asyncio.Lock()
         self._stopping: asyncio.Task[None] | None = None
@@ -43,7 +44,7 @@ class Turn:
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
         try:
             async with (
-                hear_text(self._client.bus, self._client.tenant, self._run, self._view.delta),
+                hear_text(self._client.bus, self._client.tenant, self._run, self._delta),
                 self._client.bus.hear(subjects.busy(self._client.tenant, self._run, "*"), self._busy),
             ):
                 self._following = loop.create_task(self._follow())
@@ -70,10 +71,23 @@ class Turn:
                     if id not in open_approvals and not task.done():
                         task.cancel()
                 self._view.fact(update)
+                self._overtaken()
                 for id, request in open_approvals.items():
                     await self._approval(id, request, update.state.plan_of(request))
                 if self._answers == "leave" and _only_waits(update.state) and _only_waits(await self._client.state(self._run)):
                     return
+
+    def _delta(self, delta: Delta) -> None:
+        """Text comes another way than facts: what overtakes the fact that asked for it waits for that fact."""
+        if delta.command in self.state.outstanding:
+            self._view.delta(delta)
+        else:
+            self._early.append(delta)
+
+    def _overtaken(self) -> None:
+        early, self._early = self._early, []
+        for delta in early:
+            self._delta(delta)
 
     async def _busy(self, subject: str, data: bytes) -> None:
         again = read_busy(data, subject.rsplit(".", 1)[-1]).retry_after_s

@@ -8,7 +8,7 @@ export ORT_DISABLE_TELEMETRY = 1
 # What torch needs on GPUs only and loads on first use; its other libraries of CUDA it loads in any case.
 UNUSED_BY_EXPORT := triton cuda-toolkit cuda-bindings cuda-pathfinder nvidia-cusolver nvidia-cuda-cccl nvidia-nvtx
 
-.PHONY: help install demo up down test test-oracle export-env drill-kill lint format types check bench-steps bench-llm lock clean
+.PHONY: help install demo up down test test-oracle export-env drill-kill lint format types check bench-steps bench-llm bench-retrieval lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,6 +50,9 @@ bench-steps: install ## a durable step beside LangGraph, DBOS and Restate
 
 bench-llm: install ## the llm engine beside onnxruntime-genai, llama.cpp and transformers
 	@$(BIN)/python -m tests.bench.llm.run $(ARGS)
+
+bench-retrieval: install ## how fast tools are found, and how often the right ones (ARGS="--only speed,memory")
+	@$(BIN)/python -m tests.bench.retrieval.run $(ARGS)
 
 eval-llm: install ## how often the default model calls rightly and answers rightly (ARGS="bfcl --folder BUILT --limit 50")
 	@$(BIN)/python -m tests.eval.run $(ARGS)

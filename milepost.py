@@ -31,11 +31,13 @@ from runtime.client import Client
 from runtime.service import Service, Worker
 from schemas.agent import AgentSpec, Budget
 from schemas.errors import MilepostError
+from schemas.events import Passage
 from schemas.messages import ChoiceOutput, Generation, JsonOutput, Manner, Message, Prompt, RegexOutput, Sampling
 from schemas.tools import Part, Preview, ToolCall, ToolCard, ToolResult
 from services.llm.own import LLM
 from tool_adapters.modelscope import Tool
 from tool_adapters.python import tool
+from tool_adapters.retriever import retriever
 
 __all__ = [
     "LLM",
@@ -52,6 +54,7 @@ __all__ = [
     "Message",
     "MilepostError",
     "Part",
+    "Passage",
     "Preview",
     "Prompt",
     "RegexOutput",
@@ -66,5 +69,6 @@ __all__ = [
     "ToolCard",
     "ToolResult",
     "Worker",
+    "retriever",
     "tool",
 ]

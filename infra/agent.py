@@ -7,7 +7,7 @@ import atexit
 import os
 import secrets
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,13 +24,14 @@ from infra.wiring import World, bring_model, open_ledger, open_world
 from runtime.client import Client as RunClient
 from runtime.client import Update, answer_of
 from runtime.errors import Unreachable
-from runtime.service import Worker
+from runtime.service import Service, Worker
 from runtime.speech import Delta, hear_text
 from runtime.state import RunState
 from runtime.timeline import summary
 from schemas import subjects
 from schemas.agent import AgentSpec, Budget, Priority, WhenBusy
 from schemas.commands import RequestApproval
+from schemas.errors import MilepostError
 from schemas.events import ToolReturned
 from schemas.ids import CommandId, RunId
 from schemas.messages import Manner
@@ -45,7 +46,8 @@ from tool_adapters.python import tool as as_tool
 from tool_adapters.tool import Tool
 
 T = TypeVar("T")
-CATALOGUE_PATIENCE_S = 20.0
+CATALOGUE_PATIENCE_S = 20.0  # longer than a host that was killed keeps its names
+ASKED_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ class Stack:
         await self._host(Worker(box.service(), world.log, world.bus, world.clock, name=world.name))
         await box.register(world.bus)
         self._exits.push_async_callback(box.withdraw, world.bus)
-        await self._until_known({card.name: card.lane for card in box.cards()})
+        await self._until_known(box)
 
     async def host_model(self, model: TextModel) -> str:
         """Answer Generate with this model in this process; returns its lane."""
@@ -176,21 +178,32 @@ class Stack:
         await self._host(Worker(service, world.log, world.bus, world.clock, name=world.name))
         return lane
 
+    async def host_retriever(self, retriever: Service) -> str:
+        """Answer RetrieveKnowledge with a retriever of one's own in this process; returns its lane."""
+        await self._host(Worker(retriever, self.world.log, self.world.bus, self.world.clock, name=self.world.name))
+        return retriever.lane
+
     async def _host(self, worker: Worker) -> None:
         ready = asyncio.Event()
         task = asyncio.create_task(worker.run(ready, drain_s=2.0))
         self._exits.push_async_callback(_end, task)
         await ready.wait()
 
-    async def _until_known(self, lanes: dict[str, str]) -> None:
-        question, body = subjects.question("retrieval", "list_tools"), orjson.dumps({"tenant": self.settings.tenant})
+    async def _until_known(self, box: Toolbox) -> None:
+        """Wait until the catalogue has every tool of the box. Raises what it refuses a card for."""
+        question, waiting = subjects.question("retrieval", "get_tools"), [card.name for card in box.cards()]
         deadline = self._loop.time() + CATALOGUE_PATIENCE_S
-        while self._loop.time() < deadline:
-            known = {card["name"]: card["lane"] for card in orjson.loads(await self.world.bus.ask(question, body, 10.0))}
-            if lanes.items() <= known.items():
-                return
-            await asyncio.sleep(0.05)
-        raise Unreachable("The catalogue did not take in the tools in time.", hint="milepost doctor")
+        while waiting and self._loop.time() < deadline:
+            body = orjson.dumps({"tenant": self.settings.tenant, "names": waiting[:ASKED_AT_ONCE]})
+            told = [each["card"] for each in orjson.loads(await self.world.bus.ask(question, body, 10.0))]
+            known = {card["name"] for card in told if card["lane"] == box.lane}
+            waiting = [name for name in waiting if name not in known]
+            if not known:
+                await asyncio.sleep(0.05)
+        for refusal in (box.refused[name] for name in waiting if name in box.refused):
+            raise MilepostError(refusal.what, why=refusal.why, hint=refusal.hint)
+        if waiting:
+            raise Unreachable("The catalogue did not take in the tools in time.", hint="milepost tools ls")
 
 
 _stacks: dict[Path | None, Stack] = {}
@@ -209,15 +222,17 @@ class Agent:
 
     model: one by name, or an `LLM` of your own that is hosted in this process; fallback: names to ask when it cannot
     answer. manner: how it is to speak (wire form, JSON or regex or choice output, certified). tools: names in
-    the catalogue, functions, `@tool`s or `Tool` objects; the latter are hosted in this process. prompt and parser: functions
-    around the model, which is then loaded in this process unless one is given. approve: decides about planned
-    writes; without it they are refused. Writes that are never to be asked about need approval="never".
+    the catalogue, functions, `@tool`s or `Tool` objects; the latter are hosted in this process. knowledge: a `@retriever`
+    of your own, hosted here too, in place of the index; collections and filters: which documents of the index. prompt and
+    parser: functions around the model, which is then loaded in this process unless one is given. approve: decides
+    about planned writes; without it they are refused. Writes that are never to be asked about need approval="never".
     """
 
     def __init__(
         self, name: str = "assistant", *, instructions: str = "", model: str | LLM | TextModel = "default",
         fallback: Iterable[str] = (), manner: Manner | None = None, priority: Priority = "interactive",
         tools: Iterable[str | Tool | Callable[..., object]] = (), tool_k: int = 3, knowledge_k: int = 2,
+        knowledge: Service | None = None, collections: Iterable[str] = ("default",), filters: Mapping[str, str] | None = None,
         prompt: PromptGenerator | None = None, parser: Parser | None = None, budget: Budget | None = None,
         approval: Literal["writes", "destructive", "never"] = "writes", when_busy: WhenBusy = "queue",
         user: str | None = None, home: str | Path | None = None, stack: Stack | None = None,
@@ -228,10 +243,12 @@ class Agent:
         if hosted:
             self.stack.call(self.stack.host_tools(hosted))
         host = self._model_host(model, prompt, parser)
+        knows = self.stack.call(self.stack.host_retriever(knowledge)) if knowledge else "main"
         self.spec = AgentSpec(
             name=name, instructions=instructions, model=model if isinstance(model, str) else model.name, model_host=host,
             fallback=tuple(fallback), manner=manner or Manner(), priority=priority,
             tools=(*names, *(tool.card.name for tool in hosted)), tool_k=tool_k, knowledge_k=knowledge_k,
+            knowledge_host=knows, collections=tuple(collections), filters=dict(filters or {}),
             budget=budget or Budget(), approval=approval, when_busy=when_busy,
         )  # fmt: skip
         self.reset()

@@ -85,7 +85,15 @@ class Nats(_Group):
 class Postgres(_Group):
     """The database. Without a URL, Milepost runs its own."""
 
-    url: Annotated[str, AfterValidator(_postgres_url)] | None = Field(None, description="an external PostgreSQL")
+    url: Annotated[str, AfterValidator(_postgres_url)] | None = Field(
+        None, description="an external PostgreSQL, as the role that owns Milepost's tables"
+    )
+    service_url: Annotated[str, AfterValidator(_postgres_url)] | None = Field(
+        None, description="the same, with a login of milepost_service; without it the owner changes into that role"
+    )
+    keeper_url: Annotated[str, AfterValidator(_postgres_url)] | None = Field(
+        None, description="the same, with a login of milepost_keeper, which sees every tenant's rows"
+    )
 
 
 class Model(_Group):

@@ -29,6 +29,7 @@ from schemas.errors import MilepostError, first_error
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from infra.postgres.engine import Role
     from services.llm.model import TextModel
     from services.retrieval.embedder import Embedder
     from services.tools.ledger import EffectLedger
@@ -172,20 +173,42 @@ async def _llm(world: World) -> list[Work]:
 async def _retrieval(world: World) -> list[Work]:
     from infra.postgres.knowledge_index import PostgresKnowledgeIndex
     from infra.postgres.tool_index import PostgresToolIndex
-    from services.retrieval.service import Retrieval
+    from infra.postgres.uploads import PostgresUploads
+    from services.retrieval.ingestion import Ingestion
+    from services.retrieval.knowledge import Knowledge
+    from services.retrieval.selection import Selection
+    from services.retrieval.service import retrieval_service
+    from services.retrieval.tuned import for_tools
 
     engine, embedder, loading = _engine(world.settings), *_embedder(world.settings)
-    tools = PostgresToolIndex(engine, embedder.name)
-    knowledge = PostgresKnowledgeIndex(engine, embedder.name)
-    retrieval = Retrieval(tools, knowledge, embedder, world.clock)
-    return [world.worker(retrieval.service()), retrieval.follow_cards(world.bus), *loading]
+    keeper = _engine(world.settings, "milepost_keeper")
+    selection = Selection(PostgresToolIndex(engine, for_tools(embedder).name, keeper), embedder)
+    index = PostgresKnowledgeIndex(engine, embedder.name)
+    knowledge = Knowledge(index, embedder, world.clock)
+    ingestion = Ingestion(index, PostgresUploads(engine), embedder, world.clock)
+    service = retrieval_service(selection, knowledge, embedder, ingestion)
+    return [world.worker(service), selection.follow_cards(world.bus), *loading]
 
 
 async def _memory(world: World) -> list[Work]:
     from infra.postgres.conversations import PostgresConversationStore
+    from infra.postgres.user_facts import PostgresFactStore
+    from services.memory.over_the_bus import asking, embedding
+    from services.memory.questions import Questions
+    from services.memory.remember import LANE, RememberTool
     from services.memory.service import memory_service
+    from services.memory.upkeep import Upkeep
+    from services.tools.service import Toolbox
 
-    return [world.worker(memory_service(PostgresConversationStore(_engine(world.settings)), world.clock))]
+    engine, embed = _engine(world.settings), embedding(world.bus)
+    store, facts = PostgresConversationStore(engine), PostgresFactStore(engine)
+    upkeep = Upkeep(store, world.clock, embed=embed, ask=asking(world.log, world.bus, world.clock))
+    questions = Questions(store, facts, world.clock, embed)
+    service = memory_service(store, world.clock, embed=embed, upkeep=upkeep, questions=questions)
+    toolbox = Toolbox([RememberTool(facts, world.clock)], open_ledger(world.settings), world.clock, lane=LANE)
+    work = [world.worker(service), world.worker(toolbox.service()), upkeep.run()]
+    await toolbox.register(world.bus)
+    return work
 
 
 async def _tools(world: World) -> list[Work]:
@@ -201,7 +224,7 @@ async def _recorder(world: World) -> list[Work]:
     from infra.postgres.run_index import PostgresRunIndex
     from services.recorder.service import Recorder
 
-    recorder = Recorder(world.log, PostgresRunIndex(_engine(world.settings)))
+    recorder = Recorder(world.log, PostgresRunIndex(_engine(world.settings, "milepost_keeper")))
     return [world.worker(recorder.service()), recorder.record()]
 
 
@@ -218,14 +241,16 @@ BUILDERS: dict[str, Callable[[World], Awaitable[list[Work]]]] = {
 # --- parts ----------------------------------------------------------------------------------------
 
 
-def _engine(settings: Settings) -> AsyncEngine:
+def _engine(settings: Settings, role: Role = "milepost_service") -> AsyncEngine:
+    """The database as a role that owns none of its tables."""
     from infra.postgres import engine
 
     if settings.postgres.url is None:
         raise MilepostError(
             "No Postgres is known.", why="neither --postgres nor MILEPOST_POSTGRES_URL is set", hint="milepost up"
         )
-    return engine.connect(settings.postgres.url)
+    login = settings.postgres.service_url if role == "milepost_service" else settings.postgres.keeper_url
+    return engine.connect(login) if login else engine.connect(settings.postgres.url, role=role)
 
 
 def open_ledger(settings: Settings) -> EffectLedger:

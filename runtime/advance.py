@@ -13,6 +13,7 @@ from typing import TypeAlias, TypeVar
 
 from runtime import policy, prompt
 from runtime.state import OpenCall, Plan, RunState, changed
+from schemas.agent import AgentSpec, Recall
 from schemas.commands import (
     AnyCommand,
     CallTool,
@@ -49,11 +50,12 @@ from schemas.events import (
     TurnQueued,
     TurnRefused,
     TurnReleased,
+    TurnResult,
     TurnStored,
 )
 from schemas.ids import CommandId, EventId, command_id, run_id, segment_of_run
 from schemas.messages import Message
-from schemas.tools import ToolCall, call_key
+from schemas.tools import ToolCall, ToolResult, call_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,9 @@ class Decision:
 
 Step: TypeAlias = tuple[RunState, tuple[AnyCommand, ...]]
 OBSERVATION_CHARACTERS = 12_000
+# Of a turn's results, what later turns may use: so many of the last, each with so much of what it says.
+KEPT_RESULTS = 8
+RESULT_CHARACTERS = 500
 
 _EventT = TypeVar("_EventT", bound=Event)
 _NOTHING: tuple[AnyCommand, ...] = ()
@@ -121,11 +126,19 @@ def _requested(state: RunState, fact: Fact) -> Step:
     else:
         state = changed(state, gathered=state.gathered | {"tools"})
     if agent.knowledge_k:
-        commands.append(RetrieveKnowledge(collections=agent.collections, k=agent.knowledge_k))
+        commands.append(_retrieve(state, agent))
     else:
         state = changed(state, gathered=state.gathered | {"knowledge"})
     commands.append(StartTimer(at=fact.time + timedelta(seconds=agent.budget.deadline_s), purpose="deadline"))
     return state, tuple(commands)
+
+
+def _retrieve(state: RunState, agent: AgentSpec) -> AnyCommand:
+    if state.before_3:
+        return RetrieveKnowledge(collections=agent.collections, k=agent.knowledge_k)
+    return RetrieveKnowledge(
+        collections=agent.collections, k=agent.knowledge_k, host=agent.knowledge_host, filters=agent.filters
+    )  # fmt: skip
 
 
 def _recall(state: RunState) -> AnyCommand:
@@ -133,16 +146,19 @@ def _recall(state: RunState) -> AnyCommand:
     if at is None:
         raise ValueError("a run without a request recalls nothing")
     budget = request.agent.budget
+    wanted = Recall(similar=0, facts=0, summary=False) if state.before_3 else request.agent.recall
     return RecallMemory(
         conversation=request.conversation, user=request.user, when_busy=request.agent.when_busy,
         deadline=at + timedelta(seconds=budget.deadline_s + budget.approval_s),
-        history_tokens=budget.history_tokens,
+        history_tokens=budget.history_tokens, similar=wanted.similar, facts=wanted.facts, summary=wanted.summary,
     )  # fmt: skip
 
 
 def _recalled(state: RunState, fact: Fact) -> Step:
     event = _expect(fact, MemoryRecalled)
-    state = changed(state, history=event.history, phase="gathering")
+    state = changed(
+        state, history=event.history, similar=event.similar, summary=event.summary, facts=event.facts, phase="gathering"
+    )
     return _gathered(state, fact, "memory")
 
 
@@ -330,7 +346,23 @@ def _returned(state: RunState, fact: Fact) -> Step:
     call = _call_of(event.command)
     if isinstance(event.command, CallTool) and event.command.write_key:
         state = changed(state, receipts={**state.receipts, call_key(call.name, call.arguments): event.result.text})
+    if not state.before_3:
+        given = tuple((fact.id, result) for result in turn_results(call.name, event.result))
+        state = changed(state, results=(*state.results, *given)[-KEPT_RESULTS:])
     return _acted(_observe(state, call, event.result.text, fact.id), _NOTHING)
+
+
+def turn_results(tool: str, result: ToolResult) -> tuple[TurnResult, ...]:
+    """What a tool gave, for later turns: each file or medium by its reference; if there is none, the text."""
+    said = result.text[:RESULT_CHARACTERS]
+    media = tuple(
+        TurnResult(
+            tool=tool, text=(part.text or said)[:RESULT_CHARACTERS], kind=part.kind, ref=part.ref, media_type=part.media_type
+        )
+        for part in result.parts
+        if part.ref
+    )
+    return media or (TurnResult(tool=tool, text=said),)
 
 
 def _tool_failed(state: RunState, fact: Fact) -> Step:
@@ -453,8 +485,11 @@ def _closed_when_idle(state: RunState) -> Step:
     request = _request_of(state)
     outcome = "answered" if state.ending.outcome == "completed" else state.ending.outcome
     return state, (
-        StoreTurn(conversation=request.conversation, user=request.user, outcome=outcome, answer_of=state.ending.answer_of),
-    )
+        StoreTurn(
+            conversation=request.conversation, user=request.user, outcome=outcome, answer_of=state.ending.answer_of,
+            results_of=tuple(dict.fromkeys(event for event, _ in state.results)),
+        ),
+    )  # fmt: skip
 
 
 def _stored(state: RunState, fact: Fact) -> Step:

@@ -29,7 +29,7 @@ class ServiceInfo:
 
 @dataclass(frozen=True, slots=True)
 class CardChange:
-    """A card was published (or withdrawn: card is None)."""
+    """A card was published (or withdrawn: card is None). attempt: 1 when it comes for the first time."""
 
     tenant: str
     lane: str
@@ -37,6 +37,7 @@ class CardChange:
     card: ToolCard | None
     ack: Callable[[], Awaitable[None]]
     again: Callable[[float], Awaitable[None]]
+    attempt: int = 1
 
 
 class Bus(Protocol):
@@ -80,8 +81,15 @@ class Bus(Protocol):
         """Take a tool out of the catalogue."""
         ...
 
+    async def drop_cards(self, tenant: str, lane: str, tool: str = "*") -> None:
+        """Forget the published cards of a lane, or one of them, without telling anybody: nobody answers them any more."""
+        ...
+
     def cards(self, group: str) -> AsyncIterator[CardChange]:
-        """Every card, and every change from then on, shared out among the members of a group."""
+        """Every card, and every change from then on, shared out among the members of a group.
+
+        What is no card is buried, and its refusal told.
+        """
         ...
 
     async def bury(self, role: str, raw: bytes, why: str) -> None:

@@ -241,12 +241,16 @@ class MemoryBroker:
         self._cards.pop(subjects.card(tenant, card.lane, card.name), None)
         self._change(tenant, card, withdrawn=True)
 
+    async def drop_cards(self, tenant: str, lane: str, tool: str = "*") -> None:
+        pattern = subjects.card_pattern(tenant, lane, tool)
+        self._cards = {subject: card for subject, card in self._cards.items() if not matches(pattern, subject)}
+
     async def cards(self, group: str) -> AsyncIterator[CardChange]:
         if group not in self._card_groups:
             self._card_groups[group] = asyncio.Queue()
             for subject, card in self._cards.items():
-                owner = subject.split(".")[2]
-                self._change("*" if owner == "_all" else owner, card, withdrawn=False, only=group)
+                owner = subjects.card_owner(subject.split(".")[2])
+                self._change(owner, card, withdrawn=False, only=group)
         while True:
             yield await self._card_groups[group].get()
 
@@ -259,15 +263,17 @@ class MemoryBroker:
         self.dead.append((role, raw, why))
 
 
-def _card_change(changes: asyncio.Queue[CardChange], tenant: str, card: ToolCard, withdrawn: bool) -> CardChange:
+def _card_change(
+    changes: asyncio.Queue[CardChange], tenant: str, card: ToolCard, withdrawn: bool, attempt: int = 1
+) -> CardChange:
     async def ack() -> None:
         return None
 
     async def again(delay_s: float) -> None:
-        asyncio.get_running_loop().call_later(delay_s, changes.put_nowait, change)
+        next_time = _card_change(changes, tenant, card, withdrawn, attempt + 1)
+        asyncio.get_running_loop().call_later(delay_s, changes.put_nowait, next_time)
 
-    change = CardChange(tenant, card.lane, card.name, None if withdrawn else card, ack, again)
-    return change
+    return CardChange(tenant, card.lane, card.name, None if withdrawn else card, ack, again, attempt)
 
 
 def matches(pattern: str, subject: str) -> bool:

@@ -29,7 +29,8 @@ def material(command: AnyCommand, state: RunState) -> dict[str, object]:
         case Generate():
             return {"prompt": prompt.build(state).model_dump(mode="json"), "deadline": due(state).isoformat()}
         case StoreTurn():
-            return {"task": request.task, "answer": state.answer or ""}
+            results = {"results": [result.model_dump(mode="json") for _, result in state.results]} if state.results else {}
+            return {"task": request.task, "answer": state.answer or "", **results}
         case PlanCall():
             return {"user": request.user, "conversation": request.conversation}
         case CallTool():

@@ -22,11 +22,14 @@ from schemas.envelope import Order, new_fact, source_of
 from schemas.errors import MilepostError
 from schemas.events import AnyEvent, Failure, StepFailed
 from schemas.ids import RunId
+from schemas.tools import Beat
 
 log = structlog.get_logger("runtime.service")
 
 T = TypeVar("T")
 CommandT = TypeVar("CommandT", bound=Command)
+
+BEAT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class Service:
 
     attempts: how often a command is tried before StepFailed; 0 is without end. at_once: commands worked
     on side by side. ack_wait_s: how long a silent worker keeps a command before another gets it.
+    pulse: for a host of tools, how it does; its worker tells it every BEAT_S seconds.
     """
 
     role: Role
@@ -80,6 +84,7 @@ class Service:
     answers: dict[str, Reply] = field(default_factory=dict)
     hears: dict[str, Hear] = field(default_factory=dict)
     stats: Callable[[], dict[str, object]] = dict
+    pulse: Callable[[], Beat] | None = None
 
     def on(self, command: type[CommandT]) -> Callable[[Handle[CommandT]], Handle[CommandT]]:
         """Register the handler of a command."""
@@ -127,12 +132,13 @@ class Worker:
                 await hearing.enter_async_context(self._bus.hear(subject, receive))
             if ready:
                 ready.set()
-            heart = asyncio.get_running_loop().create_task(self._beat())
+            hearts = [asyncio.create_task(self._keep_working()), asyncio.create_task(self._beat())]
             try:
                 await self._take()
             finally:
                 await self._drain(drain_s)
-                heart.cancel()
+                for heart in hearts:
+                    heart.cancel()
 
     def stats(self) -> dict[str, object]:
         """Commands done, failed and retried, those under way, and the time spent, in seconds."""
@@ -252,6 +258,13 @@ class Worker:
         return await self._log.append(fact)
 
     async def _beat(self) -> None:
+        service = self._service
+        while service.pulse:
+            with suppress(Unreachable):  # silence is what is heard then, and is meant
+                await self._bus.tell(subjects.beat(service.lane), service.pulse().model_dump_json().encode())
+            await asyncio.sleep(BEAT_S)
+
+    async def _keep_working(self) -> None:
         while True:
             await asyncio.sleep(self._service.ack_wait_s / 3)
             for delivery in list(self._working.values()):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from schemas.commands import AnyCommand, EndRun, RequestApproval
 from schemas.envelope import DECIDER
-from schemas.events import CallPlanned, Failure, Passage, RunRequested, Turn
+from schemas.events import CallPlanned, Failure, Passage, RunRequested, Summary, Turn, TurnResult, UserFact
 from schemas.ids import CommandId, EventId, RunId
 from schemas.messages import Message
 from schemas.tools import ToolCall, ToolCard
@@ -44,7 +44,8 @@ class RunState:
     outstanding: commands without an answer. gathered: names of what is there before the first
     generation. messages: what was said in this run after the request. prompt_digest: over the prompt
     up to the first `digested` of them. open_calls: by call id.
-    receipts and refusals: by call key, so that the same write is neither done nor asked for twice.
+    receipts and refusals: by call key, so that the same write is neither done nor asked for twice. results: what later
+    turns may use of this one, each with the event that tells it.
     """
 
     run: RunId
@@ -56,6 +57,9 @@ class RunState:
     outstanding: Mapping[CommandId, AnyCommand] = field(default_factory=dict)
     gathered: frozenset[str] = frozenset()
     history: tuple[Turn, ...] = ()
+    similar: tuple[Turn, ...] = ()
+    summary: Summary | None = None
+    facts: tuple[UserFact, ...] = ()
     tools: tuple[ToolCard, ...] = ()
     leaning: float | None = None
     passages: tuple[Passage, ...] = ()
@@ -69,6 +73,7 @@ class RunState:
     generation_calls: tuple[str, ...] = ()
     receipts: Mapping[str, str] = field(default_factory=dict)
     refusals: frozenset[str] = frozenset()
+    results: tuple[tuple[EventId, TurnResult], ...] = ()
     steps: int = 0
     calls: int = 0
     waited: timedelta = timedelta()
@@ -76,6 +81,11 @@ class RunState:
     ending: EndRun | None = None
     failure: Failure | None = None
     ended_at: datetime | None = None
+
+    @property
+    def before_3(self) -> bool:
+        """Whether a decider began it that knew one way to build a prompt, and nothing of recall."""
+        return self.decider in ("1", "2")
 
     def approvals(self) -> dict[CommandId, RequestApproval]:
         """The approvals that wait for a person, by the command that asks."""

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, TypeAlias
 from pydantic import Field
 
 from schemas.ids import Token
-from schemas.messages import Manner, Sampling
+from schemas.messages import Manner, Message, Sampling
 from schemas.tools import Grown, Value
 
 WhenBusy: TypeAlias = Literal["queue", "interrupt", "refuse"]
@@ -24,18 +24,55 @@ class Budget(Value):
     history_tokens: int = Field(default=800, ge=0, le=32_000)
 
 
+class Recall(Value):
+    """What is remembered for a request, beside the turns just before it.
+
+    similar: earlier turns of the conversation that are near the request in meaning, though long ago. facts: what is known
+    about the user. summary: whether the turns that no longer fit are told in short.
+    """
+
+    similar: int = Field(default=0, ge=0, le=32)
+    facts: int = Field(default=8, ge=0, le=100)
+    summary: bool = True
+
+
+class Shares(Value):
+    """How many tokens of the prompt each part may take, as the model counts them; what does not fit is cut, item by item.
+
+    First each part is cut into its share, counted as if it were all that is said; then, if the prompt is too long for the
+    model's context, part after part. A model elsewhere counts for itself, and nothing is cut for it. Cut are, in this
+    order: the oldest turns of the history, turns recalled as similar, the least fitting passages, the last examples, the
+    least fitting of the tools found for the request, the summary, the facts. Instructions, the tools that are always
+    offered, the request and what this run did are never cut. How much history is recalled at all: Budget.history_tokens.
+    """
+
+    examples: int = Field(default=600, ge=0, le=32_000)
+    tools: int = Field(default=1_500, ge=0, le=32_000)
+    passages: int = Field(default=1_000, ge=0, le=32_000)
+    summary: int = Field(default=300, ge=0, le=32_000)
+    facts: int = Field(default=200, ge=0, le=32_000)
+    similar: int = Field(default=400, ge=0, le=32_000)
+
+
 class AgentSpec(Grown):
     """Who answers: instructions, model, tools, knowledge, policy and budget.
 
     tools: names that are always offered. tool_k: how many more are picked by retrieval (0: none).
     forbidden: names that are never offered. knowledge_k: passages to retrieve (0: none).
-    approval: which effects a person must approve first.
+    knowledge_host: the lane of the service that answers with passages; a retriever of one's own has a lane of its own.
+    filters: what a document's metadata must say to be found.
+    recall: what is remembered. approval: which effects a person must approve first.
     model: its name, or "default"; fallback: models to ask when it cannot answer, in order. model_host: the lane of
-    the llm service that has them. priority: who goes first when the model is busy. prompt: the prompt generator's name.
-    manner: how the model is to speak.
+    the llm service that has them. priority: who goes first when the model is busy. manner: how the model is to speak.
+    prompt: the prompt generator's name. examples: exchanges that show the model how it is done, users' and assistants'
+    messages in turn. shares: how much of the prompt each part may take. found_tools: where the tools found for a request
+    stand: in the system message, from which small models call best, or before the request, so that prompts of one
+    conversation share their beginnings further.
     """
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"fallback", "priority", "manner"})
+    LATER: ClassVar[frozenset[str]] = frozenset(
+        {"fallback", "priority", "manner", "knowledge_host", "filters", "recall", "examples", "shares", "found_tools"}
+    )
 
     name: Token = "assistant"
     version: str = "1"
@@ -51,7 +88,13 @@ class AgentSpec(Grown):
     when_busy: WhenBusy = "queue"
     sampling: Sampling = Sampling()
     budget: Budget = Budget()
-    prompt: Literal["messages"] = "messages"
+    prompt: Literal["messages", "ms", "mrkl"] = "messages"
     fallback: tuple[str, ...] = Field(default=(), max_length=8)
     priority: Priority = "interactive"
     manner: Manner = Manner()
+    knowledge_host: Token = "main"
+    filters: dict[str, str] = Field(default_factory=dict, max_length=16)
+    recall: Recall = Recall()
+    examples: tuple[Message, ...] = Field(default=(), max_length=32)
+    shares: Shares = Shares()
+    found_tools: Literal["system", "request"] = "system"

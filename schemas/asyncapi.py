@@ -19,7 +19,7 @@ from schemas import subjects
 from schemas.commands import COMMANDS, Command, RequestApproval, Role
 from schemas.envelope import VERSION, Header, type_of
 from schemas.events import EVENTS, Answered, CancelRequested, Event
-from schemas.tools import ToolCard
+from schemas.tools import Beat, Refusal, ToolCard
 
 Json: TypeAlias = "Mapping[str, Json] | list[Json] | str | int | float | bool | None"
 Object: TypeAlias = dict[str, Json]
@@ -65,6 +65,15 @@ PLACES = (
         "cards", "mp.card.{tenant}.{lane}.{tool}", "A tool and its host; an empty message takes it back.",
         "the stream CARDS, the last one of each", ("ToolCard",),
     ),
+    Place("beats", "mp.beat.{lane}", "A host of tools lives; after 10 s of silence it is away.", "nowhere", ("Beat",)),
+    Place(
+        "refusals", "mp.refused.{tenant}.{lane}.{tool}", "The catalogue did not take a card, and why.", "nowhere",
+        ("Refusal",),
+    ),
+    Place(
+        "embedding", "mp.embedding.{process}", "Which texts a process gives vectors to, so that no other does.", "nowhere",
+        ("Embedding",),
+    ),
     Place(
         "services", "mp.svc.{role}.{verb}", "A question to a service (request and reply); errors come back in headers.",
         "nowhere", ("Question", "Answer"),
@@ -82,6 +91,7 @@ TOKENS: dict[str, str] = {
     "lane": "Which host of a role: `main`, or the host of a tool or a model.",
     "command": "The id of the command: 32 hex digits, derived from its cause and its canonical JSON.",
     "tool": "The tool's name.",
+    "process": "The name of a process, its own.",
     "verb": "What is asked, such as stats, runs, find_tools, add_document.",
 }
 
@@ -112,6 +122,9 @@ _PLAIN: dict[str, tuple[str, Object | None]] = {
     ),
     "Stop": ("An empty message: the subject says it all.", None),
     "ToolCard": ("What the model and the catalogue see of a tool.", {"$ref": "#/components/schemas/ToolCard"}),
+    "Beat": ("A sign of life; an empty message is one too.", {"$ref": "#/components/schemas/Beat"}),
+    "Refusal": ("What was refused and why.", {"$ref": "#/components/schemas/Refusal"}),
+    "Embedding": ("SHA-256 digests of texts.", {"type": "array", "items": {"type": "string"}}),
     "Question": ("What is asked; every service answers the verb stats.", {"type": "object"}),
     "Answer": ("JSON, or an error: Nats-Service-Error-Code in the headers and {what, why, hint} as the body.", {}),
     "Dead": ("The bytes as they came, with the headers Milepost-Why and Milepost-Subject.", None),
@@ -190,6 +203,9 @@ def _operations() -> Iterator[tuple[str, Json]]:
     yield "llmHearsMissed", _operation("receive", "missed", ["Missed"], "Text under way is told again from an offset.")
     yield "llmTellsBusy", _operation("send", "busy", ["Busy"], "Back-pressure, told to whoever waits.")
     yield "toolsPublishCards", _operation("send", "cards", ["ToolCard"], "A host says which tools it has.")
+    yield "toolsTellBeats", _operation("send", "beats", ["Beat"], "A host says that it lives, and how it does.")
+    yield "retrievalTellsRefusals", _operation("send", "refusals", ["Refusal"], "Whoever published the card may hear why.")
+    yield "retrievalTellsEmbedding", _operation("send", "embedding", ["Embedding"], "No text is embedded twice needlessly.")
     yield "retrievalReadsCards", _operation("receive", "cards", ["ToolCard"], "The catalogue is what the cards make up.")
     yield "servicesAnswerQuestions", _operation("receive", "services", ["Question"], "The answer goes to the reply subject.")
     yield "servicesBuryMessages", _operation("send", "dead", ["Dead"], "What cannot be read is kept with the reason.")
@@ -214,7 +230,7 @@ def _message_refs(channel: str, messages: Iterable[str]) -> list[Json]:
 
 @cache
 def _schemas() -> Object:
-    bodies: list[type[BaseModel]] = [*EVENTS, *COMMANDS, ToolCard]
+    bodies: list[type[BaseModel]] = [*EVENTS, *COMMANDS, ToolCard, Beat, Refusal]
     _, definitions = models_json_schema(
         [(Header, "validation"), *((body, "serialization") for body in bodies)], ref_template="#/components/schemas/{model}"
     )

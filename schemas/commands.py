@@ -29,8 +29,13 @@ class Command(Value):
         return "main"
 
 
-class RecallMemory(Command):
-    """Open a turn of the conversation and say what was said before."""
+class RecallMemory(Grown, Command):
+    """Open a turn of the conversation and say what was said before.
+
+    similar, facts, summary: what else is wanted, see Recall.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"similar", "facts", "summary"})
 
     role: ClassVar[Role] = "memory"
     kind: Literal["RecallMemory"] = "RecallMemory"
@@ -39,10 +44,18 @@ class RecallMemory(Command):
     when_busy: WhenBusy
     deadline: datetime
     history_tokens: int
+    similar: int = 0
+    facts: int = 0
+    summary: bool = False
 
 
-class StoreTurn(Command):
-    """Close the turn: keep what was asked and answered (an event id), and let the next one in."""
+class StoreTurn(Grown, Command):
+    """Close the turn: keep what was asked and answered (an event id), and let the next one in.
+
+    results_of: the events of the tool results that the turn had, in order.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"results_of"})
 
     role: ClassVar[Role] = "memory"
     kind: Literal["StoreTurn"] = "StoreTurn"
@@ -50,6 +63,7 @@ class StoreTurn(Command):
     user: Token
     outcome: Literal["answered", "failed", "cancelled"]
     answer_of: str | None = None
+    results_of: tuple[str, ...] = ()
 
 
 class SelectTools(Command):
@@ -62,13 +76,24 @@ class SelectTools(Command):
     k: int
 
 
-class RetrieveKnowledge(Command):
-    """Find the passages that may answer the request."""
+class RetrieveKnowledge(Grown, Command):
+    """Find the passages that may answer the request.
+
+    host: the lane that answers. filters: what a document's metadata must say.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"host", "filters"})
 
     role: ClassVar[Role] = "retrieval"
     kind: Literal["RetrieveKnowledge"] = "RetrieveKnowledge"
     collections: tuple[str, ...]
     k: int
+    host: str = "main"
+    filters: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def lane(self) -> str:
+        return self.host
 
 
 class Generate(Grown, Command):

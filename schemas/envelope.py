@@ -23,9 +23,10 @@ from schemas.ids import CommandId, EventId, RunId, Token, event_id
 MAX_BYTES = 8 * 1024 * 1024
 TYPE_PREFIX = "io.milepost."
 VERSION = "1"
-# Version 1 had other margins between answer and call; its runs go on with them.
-DECIDERS = ("1", "2")
-DECIDER = "2"
+# Version 1 had other margins between answer and call, version 2 another prompt and a memory of turns alone; their runs go
+# on with them.
+DECIDERS = ("1", "2", "3")
+DECIDER = "3"
 LAST_MOMENT = datetime(9000, 1, 1, tzinfo=UTC)  # a deadline after it must still be a date
 
 _BY_TYPE: dict[str, type[Event] | type[Command]] = {

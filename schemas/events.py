@@ -82,21 +82,59 @@ class CancelRequested(Event):
     reason: str = ""
 
 
-class Turn(Value):
-    """One earlier exchange of the conversation."""
+class TurnResult(Value):
+    """What a tool gave in an earlier turn: what it said in short, and where its bytes are if it gave a file or a medium."""
+
+    tool: str
+    text: str
+    kind: Literal["text", "json", "image", "audio", "video", "file", "table"] = "text"
+    ref: str | None = None
+    media_type: str | None = None
+
+
+class Turn(Grown):
+    """One earlier exchange of the conversation. results: what its tools gave that later turns may use."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"results"})
 
     run: str
     task: str
     answer: str
+    results: tuple[TurnResult, ...] = ()
 
 
-class MemoryRecalled(Answered):
-    """The turn is open; these were the turns before it."""
+class Summary(Value):
+    """Earlier turns told in short. upto: the run of the last turn that it covers; by: the run that wrote it."""
+
+    text: str
+    upto: str
+    by: str
+
+
+class UserFact(Value):
+    """Something known about a user. key: its name, one value each; source: the run or the person that stated it."""
+
+    key: str
+    text: str
+    source: str
+
+
+class MemoryRecalled(Grown, Answered):
+    """The turn is open; these were the turns before it, newest last.
+
+    similar: turns from before the history that are near the request, oldest first. summary: of the turns before the
+    history. facts: what is known about the user.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"similar", "summary", "facts"})
 
     role: ClassVar[Role] = "memory"
     kind: Literal["MemoryRecalled"] = "MemoryRecalled"
     command: RecallMemory
     history: tuple[Turn, ...] = ()
+    similar: tuple[Turn, ...] = ()
+    summary: Summary | None = None
+    facts: tuple[UserFact, ...] = ()
 
 
 class TurnQueued(Answered):
@@ -148,9 +186,10 @@ class ToolsSelected(Grown, Answered):
     """The tools the model will be offered, best first. catalog: digest of the catalogue that was searched.
 
     leaning: how much the request leans to calling one of them, in log-odds; None where nothing is known.
+    fits: how likely it is that any of them fits the request (0 to 1); None where nothing is known.
     """
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"leaning"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"leaning", "fits"})
 
     role: ClassVar[Role] = "retrieval"
     origin: ClassVar[Origin] = "retrieved"
@@ -160,13 +199,18 @@ class ToolsSelected(Grown, Answered):
     catalog: str
     searched: int
     leaning: float | None = None
+    fits: float | None = None
 
 
-class Passage(Value):
+class Passage(Grown):
     """A piece of a document: where it stands (heading, character offsets) and how well it fits.
 
     score: fused rank, comparable within one search only. similarity: cosine to the question, if both have vectors.
+    source: the document's path or address. version: of its collection, in which it was found. page: in a paged document,
+    from 1.
     """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"source", "version", "page"})
 
     document: str
     title: str
@@ -177,16 +221,22 @@ class Passage(Value):
     hash: str
     score: float
     similarity: float | None = None
+    source: str = ""
+    version: int = 0
+    page: int | None = None
 
 
-class KnowledgeRetrieved(Answered):
-    """The passages found, best first."""
+class KnowledgeRetrieved(Grown, Answered):
+    """The passages found, best first. versions: of each collection as it was searched."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"versions"})
 
     role: ClassVar[Role] = "retrieval"
     origin: ClassVar[Origin] = "retrieved"
     kind: Literal["KnowledgeRetrieved"] = "KnowledgeRetrieved"
     command: RetrieveKnowledge
     passages: tuple[Passage, ...]
+    versions: dict[str, int] = Field(default_factory=dict)
 
 
 class Generated(Answered):

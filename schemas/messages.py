@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
@@ -11,16 +11,32 @@ from schemas.canonical import JsonObject, canonical, digest
 from schemas.tools import Grown, ToolCall, ToolCard, Value
 
 Origin: TypeAlias = Literal["user", "model", "tool", "retrieved", "system"]
+# What of a prompt may be left out; the rest never is.
+Part: TypeAlias = Literal["examples", "summary", "facts", "history", "similar", "tools", "passages"]
 
 
-class Message(Value):
-    """One message of a prompt. calls: what an assistant message asked for; name: the tool of a tool message."""
+class Message(Grown):
+    """One message of a prompt. calls: what an assistant message asked for; name: the tool of a tool message.
+
+    tools: cards that are offered from this message on, beside those of the whole prompt. part: with what it may be left
+    out; None: never. A user's message of a part and with a name stands before the words of the next user, as one with them;
+    a system message of tools, in the first system message.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"tools", "part"})
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str
     calls: tuple[ToolCall, ...] = ()
     name: str | None = None
     origin: Origin = "system"
+    tools: tuple[ToolCard, ...] = ()
+    part: Part | None = None
+
+    @property
+    def context(self) -> bool:
+        """Whether it is no message of its own, but belongs to the next user's or to the first system message."""
+        return self.role in ("user", "system") and self.name is not None and self.part is not None
 
 
 class Sampling(Value):
@@ -87,7 +103,8 @@ class Prompt(Value):
     """Everything a model needs to speak: messages, the tools it may call, and how.
 
     tools: empty means that the model may only answer. call_margin: how much likelier than an answer a
-    call must be (in log-probability) before the model may call; positive leans to answering.
+    call must be (in log-probability) before the model may call; positive leans to answering. shares: how many tokens a
+    part may take, by its name; without one, what there is room for.
     """
 
     messages: tuple[Message, ...]
@@ -95,17 +112,33 @@ class Prompt(Value):
     sampling: Sampling = Sampling()
     call_margin: float = 0.0
     manner: Manner = Manner()
+    shares: dict[Part, int] = Field(default_factory=dict)
+
+    @property
+    def offered(self) -> tuple[ToolCard, ...]:
+        """All tools that may be called: the prompt's own and those of its messages. Of one name, the first."""
+        cards = (*self.tools, *(card for message in self.messages for card in message.tools))
+        return tuple({card.name: card for card in reversed(cards)}.values())[::-1]
+
+    def without_tools(self) -> Prompt:
+        """The same prompt, which offers none."""
+        bare = tuple(each.model_copy(update={"tools": ()}) if each.tools else each for each in self.messages)
+        return self.model_copy(update={"tools": (), "messages": bare})
 
     def hash(self) -> str:
         """Digest over the whole prompt: proves that a replay would say the same to the model."""
-        opened = digest_opened(self.tools, self.sampling, self.manner)
+        opened = digest_opened(self.tools, self.sampling, self.manner, self.shares)
         return digest_asked(digest_said(opened, self.messages), self.call_margin)
 
 
-def digest_opened(tools: Iterable[ToolCard], sampling: Sampling, manner: Manner) -> str:
+def digest_opened(
+    tools: Iterable[ToolCard], sampling: Sampling, manner: Manner, shares: Mapping[Part, int] | None = None
+) -> str:
     """Where the digest of a prompt begins: before its first message."""
     stated = manner.model_dump(mode="json")
-    special = (digest("manner", canonical(stated)),) if stated else ()  # the usual manner is the one of the first logs
+    special = [digest("manner", canonical(stated))] if stated else []  # the usual manner is the one of the first logs
+    if shares:
+        special.append(digest("shares", canonical(dict(shares))))
     return digest("prompt", sampling.hash(), *special, *(card.hash() for card in tools))
 
 

@@ -8,6 +8,9 @@ Missed    mp.missed.{tenant}.{run}.{command}       a listener missed text: say i
 Busy      mp.busy.{tenant}.{run}.{command}         the model takes no more for now (core)
 Stops     mp.stop.{role}.{run}                     a run was cancelled: give up its work (core)
 Cards     mp.card.{tenant}.{lane}.{tool}           a tool and its host, last value kept
+Beats     mp.beat.{lane}                           a host of tools lives (core)
+Refused   mp.refused.{tenant}.{lane}.{tool}        the catalogue did not take a card (core)
+Embedding mp.embedding.{process}                   which texts a process gives vectors to, so that others do not (core)
 Services  mp.svc.{role}.{verb}                     questions to a service (core request and reply)
 Dead      mp.dead.{role}                           what could not be read, as it came
 
@@ -157,6 +160,36 @@ def card(tenant: str, lane: str, tool: str) -> str:
     """Where a tool's card stands; the last one counts."""
     owner = "_all" if tenant == "*" else checked_token(tenant, "tenant")
     return f"{ROOT}.card.{owner}.{checked_token(lane, 'lane')}.{checked_token(tool, 'tool name')}"
+
+
+def card_owner(token: str) -> str:
+    """The tenant whose card it is, `*` for all, from its token."""
+    return "*" if token == "_all" else token
+
+
+def card_pattern(tenant: str, lane: str, tool: str) -> str:
+    """Where the card of a tool stands; `*` for the tool covers all of the lane."""
+    return card(tenant, lane, "x").removesuffix("x") + "*" if tool == "*" else card(tenant, lane, tool)
+
+
+def beat(lane: str) -> str:
+    """Where a host of tools gives its signs of life; `*` hears all."""
+    return f"{ROOT}.beat.{lane if lane == '*' else checked_token(lane, 'lane')}"
+
+
+def refused(card_subject: str) -> str:
+    """Where whoever published a card hears that it was not taken."""
+    return f"{ROOT}.refused.{card_subject.removeprefix(f'{ROOT}.card.')}"
+
+
+def refused_of(lane: str) -> str:
+    """Where a host hears of all its refused cards; `*` hears of everybody's."""
+    return f"{ROOT}.refused.*.{lane if lane == '*' else checked_token(lane, 'lane')}.*"
+
+
+def embedding(process: str) -> str:
+    """Where a process says which texts it gives vectors to; `*` hears all."""
+    return f"{ROOT}.embedding.{process if process == '*' else checked_token(process)}"
 
 
 def question(role: Role, verb: str) -> str:

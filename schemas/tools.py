@@ -51,7 +51,7 @@ class Grown(Value):
         said: dict[str, object] = dump(self)
         fields = type(self).model_fields
         for name in self.LATER:
-            if getattr(self, name) == fields[name].default:
+            if getattr(self, name) == fields[name].get_default(call_default_factory=True):
                 said.pop(name, None)
         return said
 
@@ -79,6 +79,28 @@ class ToolCard(Value):
     def hash(self) -> str:
         """Digest over the whole card: what a run pins."""
         return digest("card", canonical(self.model_dump(mode="json")))
+
+
+class Beat(Value):
+    """A sign of life of a host of tools, told every two seconds or so.
+
+    queue: calls that wait or are under way. failing: share of its last calls that failed (0 to 1).
+    """
+
+    queue: int = Field(default=0, ge=0)
+    failing: float = Field(default=0.0, ge=0.0, le=1.0)
+
+
+class Refusal(Value):
+    """Why the catalogue did not take a card. holder: the lane that has the name, if that is why."""
+
+    tenant: str
+    lane: str
+    tool: str
+    what: str
+    why: str = ""
+    hint: str = ""
+    holder: str | None = None
 
 
 class ToolCall(Value):

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, Protocol
 
+import jsonschema_rs
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, best_match
+from jsonschema.exceptions import best_match
 from jsonschema.protocols import Validator
 
 from schemas.canonical import Json, canonical, checked
@@ -27,6 +28,7 @@ from schemas.tools import Part, Preview, ToolCard, ToolResult
 
 ARGUMENTS_LIMIT = 64 * 1024
 RESULT_LIMIT = 256 * 1024
+CARD_LIMIT = 64 * 1024
 
 
 class ToolError(MilepostError):
@@ -143,14 +145,30 @@ def validate(card: ToolCard, arguments: Mapping[str, object]) -> None:
 
 
 def checked_card(card: ToolCard) -> ToolCard:
-    """The card, if its parameters are a JSON Schema of an object; InvalidTool if not."""
+    """The card, if its parameters are a JSON Schema of an object and it is not too large; InvalidTool if not."""
     if card.parameters.get("type") != "object":
-        raise InvalidTool(f"The parameters of {card.name} are no schema of an object.")
+        raise InvalidTool(
+            f"The parameters of {card.name} are no schema of an object.", why="a tool takes its arguments by name",
+            hint='give it {"type": "object", "properties": {...}}',
+        )  # fmt: skip
+    size = len(card.model_dump_json())
+    if size > CARD_LIMIT:
+        raise InvalidTool(
+            f"The card of {card.name} has {size} characters, the limit is {CARD_LIMIT}.", why="a model has to read it",
+            hint="shorten its description, or leave out parameters that are seldom needed",
+        )  # fmt: skip
     try:
-        Draft202012Validator.check_schema(card.parameters)
-    except SchemaError as error:
-        raise InvalidTool(f"The parameters of {card.name} are no JSON Schema.", why=error.message[:500]) from error
+        jsonschema_rs.Draft202012Validator(card.parameters, retriever=_no_retriever)
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
+        why = str(getattr(error, "message", error)).splitlines()[0][:500]
+        raise InvalidTool(
+            f"The parameters of {card.name} are no JSON Schema.", why=why, hint="see https://json-schema.org/draft/2020-12"
+        ) from error
     return card
+
+
+def _no_retriever(uri: str) -> dict[str, object]:
+    raise ValueError(f"{uri} is outside the card, and nothing is fetched")
 
 
 def result_of(value: object, *, limit: int = RESULT_LIMIT) -> ToolResult:

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from infra.demo.play import Played, Scene
     from infra.settings import Loaded
+    from runtime.client import Client
     from runtime.replay import Replayed
     from schemas.commands import RequestApproval
-    from schemas.tools import Preview
+    from schemas.tools import Preview, Value
 
 
 def add_to(app: typer.Typer) -> None:
@@ -81,23 +82,23 @@ async def _play(loaded: Loaded, screen: Screen) -> tuple[list[Played], Path, flo
     return played, exported, started
 
 
-async def _catalogue_ready(client: object) -> None:
+async def _catalogue_ready(client: Client) -> None:
     """Wait until the shipped tools can be found: the catalogue has stopped growing."""
     import asyncio
 
-    import orjson
-
-    from runtime.client import Client
     from schemas import subjects
+    from services.retrieval.catalogue_questions import GetTools, ListTools, ToolList
 
-    assert isinstance(client, Client)
-    question = subjects.question("retrieval", "list_tools")
+    async def ask(verb: str, question: Value) -> bytes:
+        return await client.bus.ask(subjects.question("retrieval", verb), question.model_dump_json().encode(), 60.0)
+
     known = -1
     while True:
-        cards = orjson.loads(await client.bus.ask(question, orjson.dumps({"tenant": client.tenant}), 60.0))
-        if len(cards) == known and any(card["name"] == "RenewInstance" for card in cards):
+        page = ToolList.model_validate_json(await ask("list_tools", ListTools(tenant=client.tenant, limit=1)))
+        renewal = await ask("get_tools", GetTools(tenant=client.tenant, names=("RenewInstance",)))
+        if page.state.cards == known and renewal != b"[]":
             return
-        known = len(cards)
+        known = page.state.cards
         await asyncio.sleep(0.3)
 
 

@@ -2,164 +2,71 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.cli.knowledge_add import Collection, add, pairs
 from infra.cli.options import Home, Json
-from infra.cli.show import as_json, console, local, plain, print_json, print_table, use_json
+from infra.cli.show import as_json, at_terminal, console, local, plain, print_json, print_table, use_json
 from schemas.errors import MilepostError
 
 if TYPE_CHECKING:
     from infra.wiring import World
     from runtime.client import Client
     from schemas.events import Passage
-    from services.retrieval.ports import Document
+    from services.retrieval.knowledge_index import Document
 
-LARGEST = 900 * 1024
-EMBED_S = 600.0
+REMOVE_S = 120.0
+_PAGE = 500
 
-knowledge = typer.Typer(no_args_is_help=True, help="Add, search, list and remove documents.")
+knowledge = typer.Typer(no_args_is_help=True, help="Add, search, list, show and remove documents.")
 
-Collection = Annotated[str, typer.Option(help="The collection of documents.")]
-
-
-class NoDocuments(MilepostError):
-    """Nothing that was named can be read as a document."""
-
-
-@dataclass(slots=True)
-class Tried:
-    """What became of one path. state: added, skipped (no document by its name) or refused; why: in words."""
-
-    path: Path
-    state: str
-    why: str = ""
-    kept: int = 0
-    added: int = 0
-    removed: int = 0
-
-    def row(self) -> dict[str, object]:
-        return {
-            "path": str(self.path), "state": self.state, "why": self.why, "kept": self.kept, "added": self.added,
-            "removed": self.removed,
-        }  # fmt: skip
+Source = Annotated[str, typer.Argument(help="Its source as `knowledge ls` has it, or its path.", show_default=False)]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add this file's commands."""
-    for command in (add, search):
+    for command in (add, search, show):
         knowledge.command()(command)
     knowledge.command("ls")(list_)
     knowledge.command("rm")(remove)
     app.add_typer(knowledge, name="knowledge")
 
 
-def add(
-    paths: Annotated[list[Path], typer.Argument(help="Markdown and text files, or folders with such.", show_default=False)],
-    collection: Collection = "default", home: Home = None, json: Json = False,
-) -> None:  # fmt: skip
-    """Add documents; one that is there already is replaced, and only what is new in it is read again."""
-    from infra.cli.client import connected
-
-    use_json(json)
-    files = list(_files(paths))
-    tried = connected(lambda client, world: _add(client, world, files, collection), home)
-    if as_json():
-        print_json([each.row() for each in tried])
-    else:
-        _print_tried(tried)
-    if any(each.state == "refused" for each in tried):
-        raise typer.Exit(1)
-    if not any(each.state == "added" for each in tried):
-        why = "only .md, .markdown and .txt files are read"
-        raise NoDocuments("There is no document to add.", why=why, hint="name such a file")
-
-
-def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    """The files that are meant, each once; hidden folders are passed over. Raises NoDocuments for a path that is not there."""
-    for path in dict.fromkeys(path.resolve() for path in paths):
-        if not path.exists():
-            raise NoDocuments(f"There is no {path}.", hint="name a file or a folder")
-        if not path.is_dir():
-            yield path
-            continue
-        for folder, inner, names in os.walk(path):
-            inner[:] = sorted(name for name in inner if not name.startswith("."))
-            yield from (Path(folder) / name for name in sorted(names) if not name.startswith("."))
-
-
-async def _add(client: Client, world: World, files: list[Path], collection: str) -> list[Tried]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    tried = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console(stderr=True), disable=as_json(), transient=True) as bars:
-        bar = bars.add_task("", total=len(files))
-        for file in files:
-            bars.update(bar, description=plain(file.name).plain.replace("[", "\\["))
-            tried.append(await _add_one(client, world, file, collection))
-            bars.advance(bar)
-    return tried
-
-
-async def _add_one(client: Client, world: World, file: Path, collection: str) -> Tried:
-    import asyncio
-
-    from infra.cli.client import ask
-    from runtime.errors import Unreachable
-    from schemas.canonical import canonical
-    from services.retrieval.chunks import UnsupportedDocument, read_document
-    from services.retrieval.ports import Added
-
-    try:
-        text = read_document(file.name, await asyncio.to_thread(file.read_bytes))
-        document = {
-            "tenant": client.tenant, "collection": collection, "source": str(file), "title": file.name, "text": text,
-        }  # fmt: skip
-        if (size := len(canonical(document))) > LARGEST:
-            return Tried(file, "refused", f"it has {size // 1024} KiB, the limit is {LARGEST // 1024}; split it")
-        added = Added.model_validate(await ask(world, "retrieval", "add_document", document, EMBED_S))
-        return Tried(file, "added", "", added.kept, added.added, added.removed)
-    except UnsupportedDocument as error:
-        return Tried(file, "skipped", error.why)
-    except OSError as error:
-        return Tried(file, "refused", error.strerror or str(error))
-    except Unreachable:
-        raise
-    except MilepostError as error:
-        return Tried(file, "refused", f"{error.what} {error.why}".strip())
-
-
-def _print_tried(tried: Sequence[Tried]) -> None:
-    out = console()
-    for each in tried:
-        if each.state == "added":
-            what = plain(f" {each.added} chunks added, {each.kept} kept, {each.removed} removed", "dim")
-            out.print(plain("✓ ", "green") + plain(str(each.path)) + what, soft_wrap=True)
-        else:
-            mark = plain("- ", "yellow") if each.state == "skipped" else plain("✗ ", "red")
-            out.print(mark + plain(str(each.path)) + plain(f" {each.state}: {each.why}", "dim"), soft_wrap=True)
-
-
 def search(
     text: Annotated[str, typer.Argument(help="The question.", show_default=False)],
     k: Annotated[int, typer.Option("-k", min=1, max=100, help="How many passages.")] = 3,
-    collection: Collection = "default", home: Home = None, json: Json = False,
+    collection: Annotated[list[str] | None, typer.Option(help="A collection; may be repeated. [default: default]")] = None,
+    filter: Annotated[
+        list[str] | None,
+        typer.Option("--filter", metavar="KEY=VALUE", help="What a document's metadata must say.", show_default=False),
+    ] = None,
+    neighbours: Annotated[int, typer.Option(min=0, max=10, help="Pieces to show before and after each.")] = 0,
+    as_of: Annotated[
+        int | None, typer.Option(min=1, help="The collections as they were in this version.", show_default=False)
+    ] = None,
+    home: Home = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Find the passages that an agent would be given."""
     from infra.cli.client import ask_list, connected
     from schemas.events import Passage
 
     use_json(json)
+    wanted = {
+        "text": text,
+        "k": k,
+        "collections": collection or ["default"],
+        "filters": pairs(filter),
+        "neighbours": neighbours,
+        "versions": dict.fromkeys(collection or ["default"], as_of) if as_of else {},
+    }
 
     async def work(client: Client, world: World) -> list[Passage]:
-        asked = {"tenant": client.tenant, "text": text, "k": k, "collections": [collection]}
-        return [Passage.model_validate(each) for each in await ask_list(world, "retrieval", "find_knowledge", asked)]
+        answer = await ask_list(world, "retrieval", "find_knowledge", wanted | {"tenant": client.tenant})
+        return [Passage.model_validate(each) for each in answer]
 
     found = connected(work, home)
     if as_json():
@@ -173,56 +80,140 @@ def search(
 
 def _print_passage(passage: Passage) -> None:
     out = console()
-    place = " › ".join(filter(None, (passage.title, passage.heading)))
+    own = passage.heading.removeprefix(passage.title).removeprefix(" > ")
+    place = " › ".join([passage.title, *filter(None, own.split(" > "))])
+    page = "" if passage.page is None else f" · page {passage.page}"
     similar = "" if passage.similarity is None else f" · similarity {passage.similarity:.2f}"
-    about = f"  score {passage.score:.3f}{similar} · characters {passage.start}-{passage.end}"
-    out.print(plain(place, "bold") + plain(about, "dim"))
+    out.print(plain(place, "bold") + plain(f"  score {passage.score:.3f}{similar}", "dim"))
+    out.print(
+        plain(f"{passage.source or passage.document}{page} · characters {passage.start}-{passage.end}", "dim"), soft_wrap=True
+    )
     out.print(plain(passage.text.strip()))
     out.print()
 
 
-def list_(home: Home = None, json: Json = False) -> None:
+def list_(
+    collection: Annotated[str | None, typer.Option(help="Of this collection only.", show_default=False)] = None,
+    home: Home = None, json: Json = False,
+) -> None:  # fmt: skip
     """List the documents that are known."""
     from infra.cli.client import connected
 
     use_json(json)
-    found = connected(lambda client, world: _documents(world), home)
+    found = connected(lambda client, world: _documents(world, collection), home)
+    found.sort(key=lambda each: (each.collection, each.source))
     if as_json():
         print_json([each.model_dump(mode="json") for each in found])
     elif found:
-        rows = [(each.collection, str(each.chunks), local(each.added), each.source) for each in found]
-        print_table(("collection", "chunks", "added", "source"), rows, right=("chunks",))
+        rows = [(each.collection, str(each.chunks), local(each.added), each.title[:40], each.source) for each in found]
+        print_table(("collection", "chunks", "added", "title", "source"), rows, right=("chunks",))
     else:
         console(stderr=True).print("no document is known · milepost knowledge add PATH")
 
 
-async def _documents(world: World) -> list[Document]:
-    from infra.cli.client import ask_list
-    from services.retrieval.ports import Document
+def show(source: Source, collection: Collection = "default", home: Home = None, json: Json = False) -> None:
+    """Show what is known about a document."""
+    from infra.cli.client import connected
 
-    asked = {"tenant": world.settings.tenant}
-    return [Document.model_validate(each) for each in await ask_list(world, "retrieval", "list_documents", asked)]
+    use_json(json)
+    found = connected(lambda client, world: _find(world, collection, names_of(source)), home)
+    if as_json():
+        print_json(found.model_dump(mode="json"))
+        return
+    out = console()
+    out.print(plain(found.title, "bold"))
+    about = {
+        "source": found.source, "collection": f"{found.collection}, since version {found.version}", "chunks": str(found.chunks),
+        "added": local(found.added), "digest": found.digest, **found.metadata,
+    }  # fmt: skip
+    for name, value in about.items():
+        if value:
+            out.print(plain(f"{name:>12}  ", "dim") + plain(value), soft_wrap=True)
 
 
 def remove(
-    source: Annotated[str, typer.Argument(help="Its source as `knowledge ls` has it, or its path.", show_default=False)],
-    collection: Collection = "default", home: Home = None, json: Json = False,
+    source: Annotated[
+        str | None, typer.Argument(help="Its source as `knowledge ls` has it, or its path.", show_default=False)
+    ] = None,
+    collection: Annotated[str | None, typer.Option(help="The collection. [default: default]", show_default=False)] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    home: Home = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Forget a document."""
-    from infra.cli.client import ask, connected
+    """Forget a document, or with --collection alone all of a collection; nothing of its text stays."""
+    from infra.cli.client import connected
 
     use_json(json)
+    if source is None and collection is None:
+        raise MilepostError("What is to be forgotten?", hint="name a document, or --collection")
 
-    names = dict.fromkeys((source, str(Path(source).resolve())))
+    names = names_of(source) if source else ()
 
-    async def work(client: Client, world: World) -> str | None:
-        for name in names:
-            asked = {"tenant": client.tenant, "collection": collection, "source": name}
-            if await ask(world, "retrieval", "remove_document", asked):
-                return name
-        return None
+    async def work(client: Client, world: World) -> tuple[str, int]:
+        if names:
+            return await _remove_document(world, collection or "default", names, yes)
+        return await _remove_collection(world, str(collection), yes)
 
-    gone = connected(work, home)
-    if gone is None:
-        raise MilepostError(f"No document {source} is known in {collection}.", hint="milepost knowledge ls")
-    print_json({"removed": gone, "collection": collection}) if as_json() else console().print(plain(f"forgot {gone}"))
+    said, count = connected(work, home)
+    if as_json():
+        print_json({"removed": said if source else None, "collection": collection or "default", "documents": count})
+    else:
+        console().print(plain(f"forgot {said}"))
+
+
+async def _remove_document(world: World, collection: str, names: Sequence[str], yes: bool) -> tuple[str, int]:
+    from infra.cli.client import ask
+
+    found = await _find(world, collection, names)
+    _confirm(f"Forget {found.source} with its {found.chunks} chunks?", yes)
+    asked = {"tenant": world.settings.tenant, "collection": collection, "source": found.source}
+    await ask(world, "retrieval", "remove_document", asked, REMOVE_S)
+    return found.source, 1
+
+
+async def _remove_collection(world: World, collection: str, yes: bool) -> tuple[str, int]:
+    from infra.cli.client import ask
+
+    count = len(await _documents(world, collection))
+    if not count:
+        raise MilepostError(f"There is no document in {collection}.", hint="milepost knowledge ls")
+    _confirm(f"Forget all {count} documents of {collection}?", yes)
+    await ask(world, "retrieval", "remove_collection", {"tenant": world.settings.tenant, "collection": collection}, REMOVE_S)
+    return f"{count} documents of {collection}", count
+
+
+def _confirm(question: str, yes: bool) -> None:
+    if yes:
+        return
+    if not at_terminal():
+        raise MilepostError("Nothing is forgotten without being asked for twice.", hint="add --yes")
+    typer.confirm(question, abort=True)
+
+
+def names_of(source: str) -> Sequence[str]:
+    """What a document may be known by, of which a person says this."""
+    from infra.ingestion.originals import is_address
+
+    return (source,) if is_address(source) else (source, str(Path(source).expanduser().resolve()))
+
+
+async def _find(world: World, collection: str, names: Sequence[str]) -> Document:
+    """A document by one of its names. Raises MilepostError."""
+    for each in await _documents(world, collection):
+        if each.source in names:
+            return each
+    raise MilepostError(f"No document {names[0]} is known in {collection}.", hint="milepost knowledge ls")
+
+
+async def _documents(world: World, collection: str | None = None) -> list[Document]:
+    from infra.cli.client import ask_list
+    from services.retrieval.knowledge_index import Document
+
+    found: list[Document] = []
+    while True:
+        asked = {
+            "tenant": world.settings.tenant, "collection": collection, "after": found[-1].id if found else "", "limit": _PAGE
+        }  # fmt: skip
+        page = [Document.model_validate(each) for each in await ask_list(world, "retrieval", "list_documents", asked)]
+        if not page:
+            return found
+        found.extend(page)

@@ -14,6 +14,7 @@ from schemas.events import (
     ApprovalRefused,
     CallPlanned,
     KnowledgeRetrieved,
+    Passage,
     RunFailed,
     TimerFired,
     ToolFailed,
@@ -31,7 +32,8 @@ def result_of(state: RunState, facts: Sequence[Stored]) -> dict[str, object]:
         "started": state.requested_at, "ended": state.ended_at, "ms": _ms(state.requested_at, state.ended_at),
         "steps": [step_of(stored, state.requested_at) for stored in facts if _is_step(stored)],
         "calls": [call for stored in facts if (call := _call(stored))],
-        "approvals": _approvals(state, facts), "sources": _sources(facts), "error": _error(facts),
+        "approvals": _approvals(state, facts), "sources": [_source(each) for each in passages_of(facts)],
+        "error": _error(facts),
     }  # fmt: skip
 
 
@@ -78,11 +80,14 @@ def _approvals(state: RunState, facts: Sequence[Stored]) -> list[dict[str, objec
     ]  # fmt: skip
 
 
-def _sources(facts: Sequence[Stored]) -> list[dict[str, object]]:
-    return [
-        {"title": each.title, "heading": each.heading, "start": each.start, "end": each.end, "text": each.text}
-        for stored in facts if isinstance(stored.fact.body, KnowledgeRetrieved) for each in stored.fact.body.passages
-    ]  # fmt: skip
+def passages_of(facts: Sequence[Stored]) -> list[Passage]:
+    """What the answer may be taken from, in the order in which the model is shown it."""
+    return [each for stored in facts if isinstance(stored.fact.body, KnowledgeRetrieved) for each in stored.fact.body.passages]
+
+
+def _source(passage: Passage) -> dict[str, object]:
+    told = {"document", "title", "source", "heading", "start", "end", "page", "version", "hash", "similarity", "text"}
+    return {"page": None, **passage.model_dump(mode="json", include=told)}
 
 
 def _error(facts: Sequence[Stored]) -> dict[str, str] | None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
+import sys
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.cli import tools_import
 from infra.cli.options import Home, Json
-from infra.cli.show import as_json, console, plain, print_json, print_table, use_json
+from infra.cli.show import as_json, console, local, plain, print_json, print_table, use_json
 from schemas.errors import MilepostError
 
 if TYPE_CHECKING:
@@ -15,16 +19,34 @@ if TYPE_CHECKING:
 
     from infra.wiring import World
     from runtime.client import Client
-    from schemas.tools import ToolCard
+    from schemas.tools import Effect
+    from services.retrieval.catalogue_questions import KnownTool, ListedTool, ToolList
+    from services.retrieval.hosts import Presence
+    from services.retrieval.tool_index import CardVersion
 
-tools = typer.Typer(no_args_is_help=True, help="List, search, show and call tools.")
+tools = typer.Typer(no_args_is_help=True, help="List, search, show, call, import and remove tools.")
+
+_PAGE = 500
+_REMOVE_S = 60.0
 
 Name = Annotated[str, typer.Argument(help="The tool's name.", show_default=False)]
 _EFFECTS = {"read": "green", "write": "yellow", "destructive": "red"}
 
 
+class EffectName(StrEnum):
+    """What a tool may change."""
+
+    READ = "read"
+    WRITE = "write"
+    DESTRUCTIVE = "destructive"
+
+
 class UnknownTool(MilepostError):
     """The catalogue has no tool of that name."""
+
+
+class NoHost(MilepostError):
+    """Nobody answers the calls of a tool."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,54 +54,102 @@ def add_to(app: typer.Typer) -> None:
     for command in (search, show, call):
         tools.command()(command)
     tools.command("ls")(list_)
+    tools.command("rm")(remove)
+    tools_import.add_to(tools)
     app.add_typer(tools, name="tools")
 
 
-def list_(home: Home = None, json: Json = False) -> None:
-    """List every tool of the catalogue."""
+def list_(
+    lane: Annotated[str | None, typer.Option(help="Only those of this host.", show_default=False)] = None,
+    effect: Annotated[EffectName | None, typer.Option(help="Only those that do so.", show_default=False)] = None,
+    text: Annotated[str, typer.Option(help="Only those with this in their name or description.", show_default=False)] = "",
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 100,
+    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False, home: Home = None, json: Json = False,
+) -> None:  # fmt: skip
+    """List the tools of the catalogue, and who answers them."""
     from infra.cli.client import connected
 
     use_json(json)
-    cards = connected(lambda _, world: _cards(world), home)
+    asked: dict[str, object] = {"lane": lane, "effect": effect.value if effect else None, "text": text}
+    most = sys.maxsize if everything else limit
+    found, last = connected(lambda client, world: _listed(client, world, asked, most), home)
     if as_json():
-        print_json([card.model_dump(mode="json") for card in cards])
+        print_json([each.model_dump(mode="json") for each in found])
         return
-    rows = [(card.name, _effect(card), card.lane, _first_line(card)) for card in cards]
+    rows = [(each.name, _effect(each.effect), _host(each.lane, each.presence), _first_line(each.description)) for each in found]
     print_table(("tool", "effect", "host", "what it does"), rows)
+    _print_rest(last, len(found))
 
 
 def search(
     text: Annotated[str, typer.Argument(help="What an agent would be asked.", show_default=False)],
-    k: Annotated[int, typer.Option("-k", min=1, max=100, help="How many.")] = 5, home: Home = None, json: Json = False,
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="How many.")] = 5,
+    why: Annotated[bool, typer.Option("--why", help="What each score is made of.")] = False,
+    home: Home = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Find tools as an agent would: by meaning, by words and by name."""
+    """Find tools as an agent would: by meaning, by words and by name; also those that nobody answers."""
     from infra.cli.client import ask_list, connected
-    from schemas.events import ScoredCard
+    from services.retrieval.catalogue_questions import FoundTool
 
     use_json(json)
 
-    async def work(client: Client, world: World) -> list[ScoredCard]:
+    async def work(client: Client, world: World) -> list[FoundTool]:
         asked = {"tenant": client.tenant, "text": text, "k": k}
-        return [ScoredCard.model_validate(each) for each in await ask_list(world, "retrieval", "find_tools", asked)]
+        return [FoundTool.model_validate(each) for each in await ask_list(world, "retrieval", "find_tools", asked)]
 
     found = connected(work, home)
     if as_json():
         print_json([each.model_dump(mode="json") for each in found])
         return
-    rows = [(f"{each.score:.3f}", each.card.name, _effect(each.card), _first_line(each.card)) for each in found]
-    print_table(("score", "tool", "effect", "what it does"), rows, right=("score",))
+    rows = [
+        (
+            f"{each.score:.3f}", each.card.name, _effect(each.card.effect), _host(each.card.lane, each.presence),
+            _parts(each.why) if why else _first_line(each.card.description),
+        )
+        for each in found
+    ]  # fmt: skip
+    print_table(("score", "tool", "effect", "host", "why" if why else "what it does"), rows, right=("score",))
 
 
-def show(name: Name, home: Home = None, json: Json = False) -> None:
-    """Show a tool's card: what it does, what it takes, what it changes."""
+def show(
+    name: Name, versions: Annotated[bool, typer.Option("--versions", help="What it has been.")] = False,
+    home: Home = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Show a tool's card: what it does, what it takes, what it changes, who answers it."""
     from infra.cli.client import connected
 
     use_json(json)
-    card = connected(lambda _, world: _card(world, name), home)
+    if versions:
+        _show_versions(connected(lambda client, world: _versions(client, world, name), home))
+        return
+    known = connected(lambda client, world: _known(client, world, name), home)
     if as_json():
-        print_json({**card.model_dump(mode="json"), "hash": card.hash()})
+        said = known.model_dump(mode="json", exclude={"card"})
+        print_json({**known.card.model_dump(mode="json"), "hash": known.card.hash(), "host": said})
     else:
-        _print_card(card)
+        _print_card(known)
+
+
+def remove(
+    names: Annotated[list[str] | None, typer.Argument(help="The tools' names.", show_default=False)] = None,
+    lane: Annotated[str | None, typer.Option(help="All tools of this host.", show_default=False)] = None,
+    shared: Annotated[bool, typer.Option("--shared", help="Those that every tenant sees.")] = False,
+    home: Home = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Take tools out that nobody answers: imported ones, and those of a host that is gone."""
+    from infra.cli.client import connected
+
+    use_json(json)
+    if bool(names) == bool(lane):
+        raise typer.BadParameter("name the tools, or give --lane")
+    asked: dict[str, object] = {"names": names or [], "lane": lane, "shared": shared}
+    gone = connected(lambda client, world: _removed(client, world, asked), home)
+    if as_json():
+        print_json(gone)
+        return
+    console().print(plain(f"{len(gone):,} {'tool is' if len(gone) == 1 else 'tools are'} out of the catalogue"))
+    for name in sorted(set(names or []) - set(gone)):
+        console().print(plain(f"  {name} was not in it", "yellow"))
 
 
 def call(
@@ -103,7 +173,10 @@ def call(
         raise _no_object(name, f"it is a {type(given).__name__}")
 
     async def work(client: Client, world: World) -> ToolResult:
-        card = await _card(world, name)
+        known = await _known(client, world, name)
+        card = known.card
+        if known.presence != "here":
+            raise NoHost(f"{name} cannot be called now.", why=_about_host(known), hint=f"milepost tools show {name}")
         asked = {"tenant": client.tenant, "user": client.user, "name": name, "arguments": given}
         said = await ask(world, "tools", call_verb(card.lane), asked, card.timeout_s + 5)
         return ToolResult.model_validate(said)
@@ -119,30 +192,107 @@ def _no_object(name: str, why: str) -> MilepostError:
     return MilepostError("The arguments are no JSON object.", why=why, hint=f"milepost tools show {name}")
 
 
-async def _cards(world: World) -> list[ToolCard]:
+async def _listed(
+    client: Client, world: World, asked: dict[str, object], limit: int
+) -> tuple[list[ListedTool], ToolList]:  # fmt: skip
+    """The tools, page by page, and the page that says how many there are."""
+    from infra.cli.client import ask
+    from services.retrieval.catalogue_questions import ToolList
+
+    found: list[ListedTool] = []
+    after, first = "", None
+    while True:
+        asked = {**asked, "tenant": client.tenant, "after": after, "limit": min(_PAGE, limit - len(found))}
+        page = ToolList.model_validate(await ask(world, "retrieval", "list_tools", asked))
+        first = first or page
+        found.extend(page.tools)
+        if page.after is None or len(found) >= limit:
+            return found, first.model_copy(update={"after": page.after})
+        after = page.after
+
+
+async def _known(client: Client, world: World, name: str) -> KnownTool:
     from infra.cli.client import ask_list
-    from schemas.tools import ToolCard
+    from services.retrieval.catalogue_questions import KnownTool
 
-    asked = {"tenant": world.settings.tenant}
-    return [ToolCard.model_validate(each) for each in await ask_list(world, "retrieval", "list_tools", asked)]
-
-
-async def _card(world: World, name: str) -> ToolCard:
-    import difflib
-
-    cards = {card.name: card for card in await _cards(world)}
-    if name in cards:
-        return cards[name]
-    close = difflib.get_close_matches(name, cards, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]}?" if close else "milepost tools ls"
-    raise UnknownTool(f"There is no tool {name}.", why=f"the catalogue has {len(cards)} others", hint=hint)
+    found = await ask_list(world, "retrieval", "get_tools", {"tenant": client.tenant, "names": [name]})
+    if found:
+        return KnownTool.model_validate(found[0])
+    raise await _unknown(client, world, name)
 
 
-def _print_card(card: ToolCard) -> None:
+async def _unknown(client: Client, world: World, name: str) -> UnknownTool:
+    from infra.cli.client import ask_list
+    from services.retrieval.catalogue_questions import FoundTool
+
+    near = await ask_list(world, "retrieval", "find_tools", {"tenant": client.tenant, "text": name[:200], "k": 10})
+    names = [FoundTool.model_validate(each).card.name for each in near]
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]}?" if close else f'milepost tools ls --text "{name[:40]}"'
+    return UnknownTool(f"There is no tool {name}.", why="the catalogue has none of that name", hint=hint)
+
+
+async def _versions(client: Client, world: World, name: str) -> list[CardVersion]:
+    from infra.cli.client import ask_list
+    from services.retrieval.tool_index import CardVersion
+
+    said = await ask_list(world, "retrieval", "tool_versions", {"tenant": client.tenant, "name": name})
+    if not said:
+        raise await _unknown(client, world, name)
+    return [CardVersion.model_validate(each) for each in said]
+
+
+async def _removed(client: Client, world: World, asked: dict[str, object]) -> list[str]:
+    from infra.cli.client import ask
+    from services.retrieval.catalogue_questions import Removed
+
+    gone: list[ListedTool] = []
+    after: str | None = ""
+    while after is not None:
+        question = {**asked, "tenant": client.tenant, "after": after}
+        said = Removed.model_validate(await ask(world, "retrieval", "remove_tools", question, _REMOVE_S))
+        gone.extend(said.tools)
+        after = said.after
+    published = {(each.lane, each.name) for each in gone if each.presence != "no host"}
+    for lane, name in [(asked["lane"], "*")] if asked["lane"] else published:
+        await world.bus.drop_cards("*" if asked["shared"] else client.tenant, str(lane), name)
+    return [each.name for each in gone]
+
+
+def _print_rest(last: ToolList, shown: int) -> None:
     out = console()
-    about = plain(f"  host {card.lane}, version {card.version}", "dim")
-    out.print(plain(card.name, "bold") + plain("  ") + _effect(card) + about)
+    state = last.state
+    if last.after is not None:
+        more = f"{shown:,} of {state.cards:,} tools; --all lists them all, --text, --lane and --effect fewer"
+        out.print(plain(more, "dim"))
+    if state.unembedded:
+        out.print(plain(f"{state.unembedded:,} are still to be read for their meaning; they are found by their words", "dim"))
+    for refusal in last.refused:
+        out.print(plain(f"refused: {refusal.tool} of {refusal.lane}: {refusal.what}", "yellow"))
+        out.print(plain(f"  why: {refusal.why}  next: {refusal.hint}", "dim"))
+
+
+def _show_versions(found: list[CardVersion]) -> None:
+    if as_json():
+        print_json([{**each.model_dump(mode="json"), "hash": each.card.hash()} for each in found])
+        return
+    rows = [
+        (
+            str(each.since), "now" if each.until is None else str(each.until), each.card.version, _effect(each.card.effect),
+            each.card.lane, each.card.hash(), _first_line(each.card.description),
+        )
+        for each in found
+    ]  # fmt: skip
+    print_table(("from revision", "to", "version", "effect", "host", "hash", "what it does"), rows)
+
+
+def _print_card(known: KnownTool) -> None:
+    out, card = console(), known.card
+    out.print(plain(card.name, "bold") + plain("  ") + _effect(card.effect) + plain(f"  version {card.version}", "dim"))
+    if card.title not in ("", card.name):
+        out.print(plain(card.title))
     out.print(plain(card.description))
+    out.print(plain(_about_host(known), "dim" if known.presence == "here" else "yellow"))
     out.print()
     required = card.parameters.get("required")
     needed = set(required) if isinstance(required, list) else set()
@@ -165,11 +315,29 @@ def _type(schema: dict[str, object]) -> str:
     return f"{kind}: {' | '.join(str(each) for each in choices)}" if isinstance(choices, list) else kind
 
 
-def _effect(card: ToolCard) -> Text:
-    return plain(card.effect, _EFFECTS.get(card.effect, ""))
+def _about_host(known: KnownTool) -> str:
+    lane = known.card.lane
+    if known.presence == "no host":
+        return f"no host answers {lane}: it is found, but offered to no agent"
+    if known.seen and known.presence == "away":
+        return f"its host {lane} is away, last heard {local(known.seen)}: it is offered to no agent until the host is back"
+    failing = f", {known.failing:.0%} of its last calls failed" if known.failing else ""
+    return f"answered by {lane}, {known.queue} {'call' if known.queue == 1 else 'calls'} under way{failing}"
 
 
-def _first_line(card: ToolCard) -> str:
+def _host(lane: str, presence: Presence) -> Text:
+    return plain(lane) if presence == "here" else plain(f"{lane} ({presence})", "yellow")
+
+
+def _parts(why: dict[str, float]) -> str:
+    return "  ".join(f"{part} {value:.3f}" for part, value in why.items())
+
+
+def _effect(effect: Effect) -> Text:
+    return plain(effect, _EFFECTS.get(effect, ""))
+
+
+def _first_line(description: str) -> str:
     from runtime.timeline import short
 
-    return short(card.description, 200)
+    return short(description, 200)

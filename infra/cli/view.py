@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.cli.client import short_id
-from infra.cli.result import result_of, step_of
+from infra.cli.result import passages_of, result_of, step_of
 from infra.cli.show import clean, console, local, outcome, plain, print_json, print_json_line, show_error
 from runtime.client import Update
 from runtime.log import Stored
@@ -28,7 +29,7 @@ from schemas.events import (
     CancelRequested,
     Event,
     Generated,
-    KnowledgeRetrieved,
+    Passage,
     StepFailed,
     ToolFailed,
     ToolInDoubt,
@@ -137,6 +138,9 @@ class TerminalView:
         if state.outcome == "waiting":
             self._line(plain(f"The run waits for an answer: milepost runs approve {short_id(state.run)}", "magenta"))
             self._line(plain(f"                   or: milepost runs refuse {short_id(state.run)} --reason WHY", "magenta"))
+        if state.outcome == "completed":
+            for line in _source_lines(passages_of(facts)):
+                self._out.print(line, soft_wrap=True)
         took = ""
         if state.ended_at and state.requested_at:
             took = f" · {(state.ended_at - state.requested_at).total_seconds():.1f} s"
@@ -250,9 +254,6 @@ def _lines(event: Event) -> list[Text]:
         case ToolFailed() | ToolInDoubt():
             why = short(f"{event.failure.what} {event.failure.why}", LINE)
             return [plain("✗ ", "red") + plain(f"{event.command.call.name}: {why}")]
-        case KnowledgeRetrieved() if event.passages:
-            found = ", ".join(" › ".join(filter(None, (each.title, each.heading))) for each in event.passages)
-            return [plain(f"≡ {short(found, LINE)}", "dim")]
         case TurnQueued():
             return [plain(f"… waits for run {short_id(event.behind)} of the same conversation", "dim")]
         case TurnRefused():
@@ -266,6 +267,19 @@ def _lines(event: Event) -> list[Text]:
         case StepFailed():
             return [plain("✗ ", "red") + plain(f"{event.command.kind}: {event.failure.what} {event.failure.why}")]
     return []
+
+
+def _source_lines(passages: Sequence[Passage]) -> list[Text]:
+    """Where the answer may be taken from: number, title and heading, then the place and the document."""
+    lines = [plain("sources", "dim")] if passages else []
+    for number, each in enumerate(passages, start=1):
+        place = f"page {each.page}, " if each.page else ""
+        place += f"characters {each.start}-{each.end}"
+        own = each.heading.removeprefix(each.title).removeprefix(" > ")
+        title = " › ".join([each.title, *filter(None, own.split(" > "))])
+        where = f" · {each.source}" if each.source not in ("", each.title) else ""
+        lines.append(plain(f"[{number}] ", "cyan") + plain(short(title, LINE)) + plain(f"  {place}{where}", "dim"))
+    return lines
 
 
 def _say_why(state: RunState) -> None:

@@ -23,7 +23,7 @@ from infra.jetstream.connection import Connection, unreachable
 from infra.jetstream.deliveries import FIRST, RESENT, TAKEN, bury, deliveries, put_away
 from infra.jetstream.pull import Pull, Pulled
 from runtime.bus import CardChange, Hear, Reply, ServiceInfo
-from runtime.errors import Unreachable
+from runtime.errors import Retryable, Unreachable
 from runtime.log import Delivery
 from schemas import subjects
 from schemas.canonical import read_json
@@ -31,14 +31,17 @@ from schemas.commands import Role
 from schemas.envelope import Order, decode_order, encode
 from schemas.errors import MilepostError, ProtocolError
 from schemas.ids import RunId
-from schemas.tools import ToolCard
+from schemas.tools import Refusal, ToolCard
 
 log = structlog.get_logger("infra.jetstream")
 
 ACK_S = 5.0
 TRIES = 3
+CARDS_AT_ONCE = 2000
+CARD_DOTS = 4
 ERROR_CODE = "Nats-Service-Error-Code"
 ERROR_TEXT = "Nats-Service-Error"
+LATER: Literal["503"] = "503"
 
 
 class JetStreamBus:
@@ -110,9 +113,8 @@ class JetStreamBus:
         headers = reply.headers or {}
         if ERROR_CODE in headers:
             said = orjson.loads(reply.data) if reply.data else {}
-            raise MilepostError(
-                said.get("what", headers.get(ERROR_TEXT, "")), why=said.get("why", ""), hint=said.get("hint", "")
-            )
+            refusal = Unreachable if headers[ERROR_CODE] == LATER else MilepostError
+            raise refusal(said.get("what", headers.get(ERROR_TEXT, "")), why=said.get("why", ""), hint=said.get("hint", ""))
         return reply.data
 
     @asynccontextmanager
@@ -157,6 +159,15 @@ class JetStreamBus:
                     raise unreachable(error) from error
         raise Unreachable("The catalogue did not take a card.", why=f"{TRIES} tries", hint="milepost doctor")
 
+    async def drop_cards(self, tenant: str, lane: str, tool: str = "*") -> None:
+        body = json.dumps({"filter": subjects.card_pattern(tenant, lane, tool)}).encode()
+        try:
+            await self._connection.client.request(f"$JS.API.STREAM.PURGE.{subjects.CARD_STREAM}", body, timeout=ACK_S)
+        except nats.errors.NoRespondersError:
+            return  # no stream, no cards
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            raise unreachable(error) from error
+
     async def cards(self, group: str) -> AsyncIterator[CardChange]:
         config = ConsumerConfig(
             durable_name=group, filter_subject=subjects.CARD_SUBJECTS, ack_policy=AckPolicy.EXPLICIT, ack_wait=30.0,
@@ -166,14 +177,25 @@ class JetStreamBus:
         async def stream() -> None:
             await streams.ensure_stream(self._connection, streams.card_stream())
 
-        pull = Pull(self._connection, subjects.CARD_STREAM, lambda: config, room=256, recreate=stream)
+        pull = Pull(self._connection, subjects.CARD_STREAM, lambda: config, room=CARDS_AT_ONCE, recreate=stream)
         async for pulled in pull.messages():
             try:
                 change = _card_change(self._connection, pull, pulled)
             except ProtocolError as error:
                 await put_away(self._connection, pull, pulled, "retrieval", error)
+                await self._refuse_card(pulled.msg.subject, error)
                 continue
             yield change
+
+    async def _refuse_card(self, subject: str, error: ProtocolError) -> None:
+        if subject.count(".") != CARD_DOTS:
+            return
+        _, _, owner, lane, name = subject.split(".")
+        refusal = Refusal(
+            tenant=subjects.card_owner(owner), lane=lane, tool=name, what=error.what, why=error.why, hint=error.hint
+        )
+        with suppress(Unreachable):
+            await self.tell(subjects.refused(subject), refusal.model_dump_json().encode())
 
     async def bury(self, role: str, raw: bytes, why: str) -> None:
         await bury(self._connection, role, raw, why)
@@ -188,7 +210,9 @@ def _read(subject: str, raw: bytes) -> Order:
 
 
 def _card_change(connection: Connection, pull: Pull, pulled: Pulled) -> CardChange:
-    _, _, owner, lane, name = pulled.msg.subject.split(".", 4)
+    if pulled.msg.subject.count(".") != CARD_DOTS:
+        raise ProtocolError("The subject is none of a card.", why=pulled.msg.subject)
+    _, _, owner, lane, name = pulled.msg.subject.split(".")
     card = None
     if pulled.msg.data:
         try:
@@ -199,14 +223,14 @@ def _card_change(connection: Connection, pull: Pull, pulled: Pulled) -> CardChan
             raise ProtocolError("The card says another tool or lane than its subject.", why=pulled.msg.subject)
 
     async def ack() -> None:
-        await connection.publish(pulled.msg.reply, b"+ACK")
+        connection.acknowledge(pulled.msg.reply)
         pull.settle()
 
     async def again(delay_s: float) -> None:
         await connection.publish(pulled.msg.reply, b'-NAK {"delay": %d}' % int(delay_s * 1e9))
         pull.settle()
 
-    return CardChange("*" if owner == "_all" else owner, lane, name, card, ack, again)
+    return CardChange(subjects.card_owner(owner), lane, name, card, ack, again, pulled.attempt)
 
 
 def _handler(reply: Reply) -> Callable[[Request], Coroutine[None, None, None]]:
@@ -214,7 +238,8 @@ def _handler(reply: Reply) -> Callable[[Request], Coroutine[None, None, None]]:
         try:
             await request.respond(await reply(request.data))
         except MilepostError as error:
-            await _refuse(request, "400", error.what, error.why, error.hint)
+            code = LATER if isinstance(error, Retryable) else "400"
+            await _refuse(request, code, error.what, error.why, error.hint)
         except Exception as error:
             log.exception("question failed")
             await _refuse(request, "500", "The service failed unexpectedly.", f"{type(error).__name__}: {error}", "")
@@ -222,7 +247,7 @@ def _handler(reply: Reply) -> Callable[[Request], Coroutine[None, None, None]]:
     return handle
 
 
-async def _refuse(request: Request, code: Literal["400", "500"], what: str, why: str, hint: str) -> None:
+async def _refuse(request: Request, code: Literal["400", "500", "503"], what: str, why: str, hint: str) -> None:
     said = orjson.dumps({"what": what, "why": why, "hint": hint})
     text = what.encode("ascii", "replace").decode().replace("\n", " ")[:200] or "error"
     await request.respond_error(code, text, data=said)

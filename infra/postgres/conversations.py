@@ -1,210 +1,188 @@
-"""Conversations in Postgres: one open turn each, guarded by a lock on the conversation's row."""
+"""Conversations in Postgres: whose turn it is, what was said, what a turn is told of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime
-from typing import NamedTuple
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, any_, bindparam, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from infra.postgres.engine import transaction
-from infra.postgres.tables import conversations, turns
-from schemas.agent import WhenBusy
-from schemas.events import Turn
+from infra.postgres import forgetting, recollection, summaries, turn_taking
+from infra.postgres.engine import array_of, transaction
+from infra.postgres.tables import turn_vectors, turns
+from schemas.events import Summary, Turn
+from services.memory.budget import embedded_text
 from services.memory.ports import (
-    HISTORY_TURNS,
-    Begun,
-    OtherConversation,
-    Outcome,
-    Queued,
-    Refused,
+    Ended,
+    EndedTurn,
+    Forgotten,
+    NewTurn,
+    PastTurn,
+    Recollection,
+    Scope,
+    Talk,
     TurnBegin,
-    within,
+    Unembedded,
+    Wanted,
 )
+from services.memory.similar import Meaning, Place
+from services.memory.summaries import UNSUMMARISED
 
+SEARCHED = 500
+"""Of a user with more conversations than this the newest are searched."""
 
-class _Turn(NamedTuple):
-    conversation: str
-    state: str
-    began: int | None
-    behind: str | None
-    interrupts: bool
-    released: str | None
+_PAST = (turns.c.conversation, turns.c.user, turns.c.ended, turns.c.since, *recollection.SAID)
 
-
-class _Waiting(NamedTuple):
-    run: str
-    deadline: datetime | None
-
-
-@dataclass
-class _Locked:
-    """A conversation whose row this transaction holds: nobody else begins or ends a turn of it meanwhile."""
-
-    connection: AsyncConnection
-    tenant: str
-    conversation: str
-    open_run: str | None
-    open_deadline: datetime | None
-    clock: int
-
-    def free(self, now: datetime) -> bool:
-        return self.open_run is None or (self.open_deadline is not None and self.open_deadline <= now)
-
-    def tick(self) -> int:
-        self.clock += 1
-        return self.clock
-
-    def open(self, turn: _Waiting) -> int:
-        """Make this the open turn; returns when it began, by the conversation's clock."""
-        self.open_run, self.open_deadline = turn
-        return self.tick()
-
-    async def save(self) -> None:
-        mine = (conversations.c.tenant == self.tenant, conversations.c.conversation == self.conversation)
-        values = {"open_run": self.open_run, "open_deadline": self.open_deadline, "clock": self.clock}
-        await self.connection.execute(update(conversations).where(*mine).values(**values))
-
-    async def turn(self, run: str) -> _Turn | None:
-        """The run's turn; OtherConversation if it has it elsewhere."""
-        chosen = select(*(turns.c[name] for name in _Turn._fields)).where(turns.c.tenant == self.tenant, turns.c.run == run)
-        row = (await self.connection.execute(chosen)).one_or_none()
-        if row is None:
-            return None
-        turn = _Turn(*row)
-        if turn.conversation != self.conversation:
-            raise OtherConversation(f"Run {run} has its turn in conversation {turn.conversation}.")
-        return turn
-
-    async def next_waiting(self, now: datetime) -> _Waiting | None:
-        table = turns.c
-        here = (table.tenant == self.tenant, table.conversation == self.conversation)
-        chosen = select(table.run, table.deadline).where(*here, table.state == "waiting", table.deadline > now)
-        first = chosen.order_by(table.interrupts.desc(), table.arrived).limit(1)
-        row = (await self.connection.execute(first)).one_or_none()
-        return None if row is None else _Waiting(*row)
-
-    async def add(self, run: str, **values: object) -> None:
-        here = {"tenant": self.tenant, "conversation": self.conversation}
-        await self.connection.execute(insert(turns).values(run=run, **here, **values))
-
-    async def change(self, run: str, **values: object) -> None:
-        mine = (turns.c.tenant == self.tenant, turns.c.run == run)
-        await self.connection.execute(update(turns).where(*mine).values(**values))
+_TALKS = text("""
+SELECT c.conversation, t.users, t.turns, c.last, newest.task
+FROM conversations AS c
+CROSS JOIN LATERAL (
+    SELECT array_agg(DISTINCT "user" ORDER BY "user") AS users, count(*) AS turns FROM turns
+    WHERE tenant = c.tenant AND conversation = c.conversation AND answer IS NOT NULL
+) AS t
+CROSS JOIN LATERAL (
+    SELECT task FROM turns
+    WHERE tenant = c.tenant AND conversation = c.conversation AND answer IS NOT NULL ORDER BY ended DESC LIMIT 1
+) AS newest
+WHERE c.tenant = :tenant AND c.last < :before AND (
+    CAST(:user AS text) IS NULL OR EXISTS (
+        SELECT FROM turns
+        WHERE tenant = c.tenant AND conversation = c.conversation AND "user" = :user AND answer IS NOT NULL
+    )
+)
+ORDER BY c.last DESC, c.conversation DESC LIMIT :limit
+""")
 
 
 class PostgresConversationStore:
-    """ConversationStore over the tables conversations and turns."""
+    """ConversationStore over the tables conversations, turns, turn_words, turn_vectors, summaries and user_facts."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def begin_turn(
-        self,
-        tenant: str,
-        conversation: str,
-        run: str,
-        user: str,
-        when_busy: WhenBusy,
-        deadline: datetime,
-        now: datetime,
-        history_tokens: int,
-    ) -> TurnBegin:
-        async with transaction(self._engine) as connection:
-            talk = await _lock(connection, tenant, conversation)
-            turn = await talk.turn(run)
-            if turn is None:
-                turn = await _arrive(talk, _Waiting(run, deadline), user, when_busy, now)
-            elif turn.state == "waiting" and talk.free(now):
-                following = await talk.next_waiting(now)
-                if following and following.run == run:
-                    turn = turn._replace(began=talk.open(following))
-                    await talk.change(run, state="open", began=turn.began)
-                    await talk.save()
-            if turn.state == "refused":
-                return Refused(by=turn.behind or "")
-            if turn.began is None:
-                return Queued(behind=turn.behind or "", interrupts=turn.interrupts)
-            earlier = await _answered(connection, tenant, conversation, turn.began, HISTORY_TURNS)
-            return Begun(history=within(earlier, history_tokens))
+    async def begin_turn(self, tenant: str, turn: NewTurn, now: datetime) -> TurnBegin:
+        async with transaction(self._engine, tenant) as connection:
+            return await turn_taking.begin(connection, tenant, turn, now)
 
-    async def end_turn(
-        self,
-        tenant: str,
-        conversation: str,
-        run: str,
-        user: str,
-        task: str,
-        answer: str | None,
-        outcome: Outcome,
-        now: datetime,
-    ) -> str | None:
-        async with transaction(self._engine) as connection:
-            talk = await _lock(connection, tenant, conversation)
-            turn = await talk.turn(run)
-            if turn is None:
-                await talk.add(run, user=user, state="waiting", arrived=talk.tick(), since=now)
-            elif turn.state in ("ended", "refused"):
-                return turn.released
-            said = {"task": task, "answer": answer, "outcome": outcome, "since": now}
-            await talk.change(run, state="ended", ended=talk.tick(), **said)
-            released = await _release(talk, run, now) if talk.open_run == run else None
-            await talk.save()
-            return released
+    async def recall(self, tenant: str, wanted: Wanted) -> Recollection:
+        async with transaction(self._engine, tenant) as connection:
+            return await recollection.recall(connection, tenant, wanted)
 
-    async def history(self, tenant: str, conversation: str, limit: int) -> list[Turn]:
-        async with transaction(self._engine) as connection:
-            return await _answered(connection, tenant, conversation, None, limit)
+    async def end_turn(self, tenant: str, turn: EndedTurn, now: datetime) -> Ended:
+        async with transaction(self._engine, tenant) as connection:
+            return await turn_taking.end(connection, tenant, turn, now)
+
+    # --- looking things up ---
+
+    async def turns(self, tenant: str, conversation: str, limit: int, before: int | None = None) -> list[PastTurn]:
+        chosen = _answered(tenant).where(turns.c.conversation == conversation)
+        if before is not None:
+            chosen = chosen.where(turns.c.ended < before)
+        async with transaction(self._engine, tenant) as connection:
+            rows = await connection.execute(chosen.order_by(turns.c.ended.desc()).limit(max(limit, 0)))
+            return [_past(row) for row in reversed(rows.all())]
+
+    async def talks(self, tenant: str, user: str | None, limit: int, before: datetime | None = None) -> list[Talk]:
+        values = {"tenant": tenant, "user": user, "limit": limit, "before": before or "infinity"}
+        async with transaction(self._engine, tenant) as connection:
+            rows = await connection.execute(_TALKS, values)
+            return [Talk.model_validate(dict(row)) for row in rows.mappings()]
+
+    async def search(self, tenant: str, scope: Scope, query: str, meaning: Meaning | None, k: int) -> list[PastTurn]:
+        async with transaction(self._engine, tenant) as connection:
+            conversations = await _conversations(connection, tenant, scope)
+            found = dict(await recollection.near(connection, tenant, conversations, query, meaning, k))
+            if not found:
+                return []
+            rows = await connection.execute(_answered(tenant).where(tuple_(turns.c.conversation, turns.c.ended).in_(found)))
+            past = {Place(each.conversation, each.ended): each for each in map(_past, rows)}
+        return [past[place].model_copy(update={"score": score}) for place, score in found.items() if place in past]
+
+    # --- vectors ---
+
+    async def unembedded(self, tenant: str, embedder: str | None, limit: int) -> list[Unembedded]:
+        table = turns.c
+        chosen = select(table.run, table.task, table.answer).where(
+            table.tenant == tenant, table.answer.is_not(None), _other_than(embedder)
+        )
+        async with transaction(self._engine, tenant) as connection:
+            rows = await connection.execute(chosen.limit(limit))
+            return [Unembedded(run, embedded_text(task or "", answer)) for run, task, answer in rows]
+
+    async def embedded(self, tenant: str, vectors: Mapping[str, Meaning]) -> None:
+        table = turns.c
+        mine = (table.tenant == tenant, table.run == any_(array_of(list(vectors))), table.ended.is_not(None))
+        async with transaction(self._engine, tenant) as connection:
+            chosen = select(table.run, table.conversation, table.ended).where(*mine).with_for_update()
+            places = (await connection.execute(chosen)).all()
+            rows = [
+                {"tenant": tenant, "conversation": conversation, "ended": ended, "embedder": vectors[run].embedder,
+                 "vector": list(vectors[run].vector)}
+                for run, conversation, ended in places
+            ]  # fmt: skip
+            if not rows:
+                return
+            kept = upsert(turn_vectors)
+            newer = {name: kept.excluded[name] for name in ("embedder", "vector")}
+            replaced = kept.on_conflict_do_update(index_elements=["tenant", "conversation", "ended"], set_=newer)
+            await connection.execute(replaced, rows)
+            marked = update(turns).where(table.tenant == tenant, table.run == bindparam("marked"))
+            names = [{"marked": run, "by": vectors[run].embedder} for run, _, _ in places]
+            await connection.execute(marked.values(embedder=bindparam("by")), names)
+
+    # --- summaries ---
+
+    async def unsummarised(self, tenant: str, conversation: str) -> tuple[Summary | None, list[Turn]]:
+        async with transaction(self._engine, tenant) as connection:
+            last = await summaries.told(connection, tenant, conversation, 1)
+            after = last[0][0] if last else 0
+            here = (turns.c.tenant == tenant, turns.c.conversation == conversation, turns.c.ended > after)
+            chosen = select(*recollection.SAID).where(*here, turns.c.answer.is_not(None))
+            rows = await connection.execute(chosen.order_by(turns.c.ended).limit(UNSUMMARISED))
+            return last[0][1] if last else None, [recollection.said(row) for row in rows]
+
+    async def want_summary(
+        self, tenant: str, conversation: str, upto: str, run: str, now: datetime, beginning: str = ""
+    ) -> bool:
+        async with transaction(self._engine, tenant) as connection:
+            return await summaries.want(connection, tenant, conversation, upto, run, now, beginning)
+
+    async def summarised(self, tenant: str, run: str, text: str | None) -> bool:
+        async with transaction(self._engine, tenant) as connection:
+            return await summaries.keep(connection, tenant, run, text)
+
+    async def last_summary(self, tenant: str, conversation: str) -> Summary | None:
+        async with transaction(self._engine, tenant) as connection:
+            last = await summaries.told(connection, tenant, conversation, 1)
+            return last[0][1] if last else None
+
+    async def forget_user(self, tenant: str, user: str) -> Forgotten:
+        async with transaction(self._engine, tenant) as connection:
+            return await forgetting.forget_user(connection, tenant, user)
 
 
-async def _arrive(talk: _Locked, who: _Waiting, user: str, when_busy: WhenBusy, now: datetime) -> _Turn:
-    """A turn that was not there before: it begins, waits or is refused."""
-    free = talk.free(now)
-    arrived, behind = talk.tick(), None if free else talk.open_run
-    state = "open" if free else "refused" if when_busy == "refuse" else "waiting"
-    began = talk.open(who) if free else None
-    turn = _Turn(talk.conversation, state, began, behind, when_busy == "interrupt", None)
-    await talk.add(
-        who.run, user=user, state=state, arrived=arrived, began=began, deadline=who.deadline,
-        behind=behind, interrupts=turn.interrupts, since=now,
-    )  # fmt: skip
-    await talk.save()
-    return turn
+def _answered(tenant: str) -> Select[tuple[object, ...]]:
+    return select(*_PAST).where(turns.c.tenant == tenant, turns.c.answer.is_not(None), turns.c.ended.is_not(None))
 
 
-async def _release(talk: _Locked, run: str, now: datetime) -> str | None:
-    """Close the open turn of the run and open the next one."""
-    talk.open_run = talk.open_deadline = None
-    following = await talk.next_waiting(now)
-    if following is None:
-        return None
-    await talk.change(following.run, state="open", began=talk.open(following))
-    await talk.change(run, released=following.run)
-    return following.run
-
-
-async def _lock(connection: AsyncConnection, tenant: str, conversation: str) -> _Locked:
-    place = {"tenant": tenant, "conversation": conversation}
-    await connection.execute(upsert(conversations).values(**place).on_conflict_do_nothing())
-    table = conversations.c
-    chosen = select(table.open_run, table.open_deadline, table.clock).where(
-        table.tenant == tenant, table.conversation == conversation
+def _past(row: Row[tuple[object, ...]]) -> PastTurn:
+    conversation, user, ended, since, *said = tuple(row)
+    return PastTurn.model_validate(
+        {"conversation": conversation, "user": user, "ended": ended, "since": since, "turn": recollection.said(said)}
     )
-    row = (await connection.execute(chosen.with_for_update())).one()
-    return _Locked(connection, tenant, conversation, *row)
 
 
-async def _answered(connection: AsyncConnection, tenant: str, conversation: str, before: int | None, limit: int) -> list[Turn]:
-    """The last answered turns that ended before a moment of the conversation's clock, newest last."""
-    table = turns.c
-    chosen = select(table.run, table.task, table.answer).where(
-        table.tenant == tenant,
-        table.conversation == conversation,
-        table.answer.is_not(None),
-        table.ended < before if before is not None else table.ended.is_not(None),
-    )
-    rows = await connection.execute(chosen.order_by(table.ended.desc()).limit(max(limit, 0)))
-    return [Turn(run=run, task=task, answer=answer) for run, task, answer in reversed(rows.all())]
+def _other_than(embedder: str | None) -> ColumnElement[bool]:
+    """As ranges, so that the index finds the few turns among many."""
+    column = turns.c.embedder
+    return column.is_(None) if embedder is None else or_(column.is_(None), column < embedder, column > embedder)
+
+
+async def _conversations(connection: AsyncConnection, tenant: str, scope: Scope) -> list[str]:
+    if scope.conversation is not None:
+        return [scope.conversation]
+    mine = turns.c.tenant == tenant if scope.user is None else (turns.c.tenant == tenant) & (turns.c.user == scope.user)
+    newest = select(turns.c.conversation).where(mine).group_by(turns.c.conversation).order_by(func.max(turns.c.since).desc())
+    return list(await connection.scalars(newest.limit(SEARCHED)))

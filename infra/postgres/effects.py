@@ -43,7 +43,7 @@ class PostgresEffectLedger:
         table = effects.c
         there = select(table.state, table.command, table.since, table.receipt).where(table.key == key)
         for _ in range(_TRIES):
-            async with transaction(self._engine) as connection:
+            async with transaction(self._engine, tenant) as connection:
                 if await connection.scalar(entry) is not None:
                     return Claimed()
                 state, owner, since, receipt = (await connection.execute(there)).one()
@@ -51,20 +51,20 @@ class PostgresEffectLedger:
                 return answer(state, owner, command, since, receipt)
         raise StoreUnavailable(f"The effect {key} fails again and again elsewhere.")
 
-    async def finish(self, key: str, command: str, receipt: JsonObject) -> None:
-        await self._change(key, command, "done", receipt=receipt)
+    async def finish(self, key: str, tenant: str, command: str, receipt: JsonObject) -> None:
+        await self._change(key, tenant, command, "done", receipt=receipt)
 
-    async def fail(self, key: str, command: str, error: JsonObject) -> None:
-        await self._change(key, command, "failed", error=error)
+    async def fail(self, key: str, tenant: str, command: str, error: JsonObject) -> None:
+        await self._change(key, tenant, command, "failed", error=error)
 
-    async def doubt(self, key: str, command: str, error: JsonObject) -> None:
-        await self._change(key, command, "in_doubt", error=error)
+    async def doubt(self, key: str, tenant: str, command: str, error: JsonObject) -> None:
+        await self._change(key, tenant, command, "in_doubt", error=error)
 
-    async def _change(self, key: str, command: str, state: EffectState, **values: JsonObject) -> None:
+    async def _change(self, key: str, tenant: str, command: str, state: EffectState, **values: JsonObject) -> None:
         table = effects.c
-        mine = (table.key == key, table.command == command)
+        mine = (table.tenant == tenant, table.key == key, table.command == command)
         change = update(effects).where(*mine, table.state.in_(CHANGES[state] - {state})).values(state=state, **values)
-        async with transaction(self._engine) as connection:
+        async with transaction(self._engine, tenant) as connection:
             if (await connection.execute(change)).rowcount == 1:
                 return
             if await connection.scalar(select(table.state).where(*mine)) != state:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from sqlalchemy import ARRAY, ColumnElement, Text, cast, exc, text
 from sqlalchemy.engine import make_url
@@ -22,6 +22,7 @@ MIGRATIONS = Path(__file__).parent.parent / "migrations"
 _MIGRATION_LOCK = 0x4D494C45  # "MILE": one advisory lock of the database
 _OPTIONS = "-c hnsw.iterative_scan=strict_order -c hnsw.ef_search=100 -c jit=off -c lock_timeout=20s"
 _CONNECT_S = 5
+_AS_TENANT = text("SELECT set_config('milepost.tenant', :tenant, true)")
 
 
 class StoreUnavailable(Unreachable):
@@ -36,11 +37,17 @@ class MigrationFailed(Permanent):
     """The schema could not be brought up to date."""
 
 
-def connect(url: str, *, pool: int = 4, overflow: int = 3, patience: float = 10.0) -> AsyncEngine:
+Role: TypeAlias = Literal["milepost_service", "milepost_keeper"]
+"""Who sees the rows of the tenant that a transaction names, and who sees those of all; neither owns a table."""
+
+
+def connect(url: str, *, role: Role | None = None, pool: int = 4, overflow: int = 3, patience: float = 10.0) -> AsyncEngine:
     """The engine of a process: at most pool + overflow connections, so that eight processes share sixty.
 
-    url: as given by people, `postgresql://...`. patience: seconds to wait for a free connection.
+    url: as given by people, `postgresql://...`. role: what every connection changes into at its start; None: who the URL
+    says. patience: seconds to wait for a free connection.
     """
+    options = f"{_OPTIONS} -c role={role}" if role else _OPTIONS
     return create_async_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
         pool_size=pool,
@@ -48,18 +55,22 @@ def connect(url: str, *, pool: int = 4, overflow: int = 3, patience: float = 10.
         pool_timeout=patience,
         pool_pre_ping=True,
         pool_recycle=1800,
-        connect_args={"options": _OPTIONS, "connect_timeout": _CONNECT_S, "application_name": "milepost"},
+        connect_args={"options": options, "connect_timeout": _CONNECT_S, "application_name": "milepost"},
     )
 
 
 @asynccontextmanager
-async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+async def transaction(engine: AsyncEngine, tenant: str | None = None) -> AsyncIterator[AsyncConnection]:
     """A transaction that commits at the end. Raises StoreUnavailable and StoreRefused in place of the driver's errors.
 
+    tenant: whose rows it sees and writes, beside the shared ones; row level security hides all others. None sees what
+    belongs to nobody.
     A commit whose answer is lost raises StoreUnavailable too: what runs in here must be idempotent.
     """
     try:
         async with engine.begin() as connection:
+            if tenant is not None:
+                await connection.execute(_AS_TENANT, {"tenant": tenant})
             yield connection
     except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, OSError) as error:
         if (task := asyncio.current_task()) and task.cancelling():
@@ -88,7 +99,7 @@ async def migrate(url: str) -> None:
         raise MigrationFailed(
             "The database schema could not be brought up to date.",
             why=_reason(error),
-            hint="use a role that may create tables and the extensions vector and pg_trgm",
+            hint="use a role that may create tables, roles and the extensions vector and pg_trgm",
         ) from error
     finally:
         await engine.dispose()

@@ -1,170 +1,228 @@
-"""Documents in Postgres: passages found by meaning, by words and by ids that stand in them, fused in one statement."""
+"""Documents in Postgres: each in editions, one for each version of its collection in which it changed."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import all_, bindparam, delete, select, text, update
+from sqlalchemy import RowMapping, Select, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from infra.postgres.engine import array_of, literal, pattern, transaction
-from infra.postgres.lexemes import tsqueries, tsvector
-from infra.postgres.tables import documents, passages
+from infra.postgres.engine import array_of, literal, transaction
+from infra.postgres.knowledge_search import FOREVER, search, sizes, sparse
+from infra.postgres.lexemes import tsvector
+from infra.postgres.tables import collections, documents, editions, passages, pieces
 from schemas.events import Passage
+from services.retrieval import bm25
 from services.retrieval.chunks import Chunk
-from services.retrieval.ports import Added, Document, Vector, VectorsMissing, document_id
-from services.retrieval.rank import DEPTH, RRF_K
-from services.retrieval.words import identifiers, words
+from services.retrieval.knowledge_index import Added, Document, NewDocument, Vector, VectorsMissing, Wanted, document_id
+from services.retrieval.words import words
 
-_SEARCH = text("""
-WITH dense AS (
-    SELECT document, hash, 1 - (vector <=> CAST(:vector AS vector)) AS score
-    FROM passages
-    WHERE CAST(:vector AS vector) IS NOT NULL AND embedder = :embedder
-        AND tenant = :tenant AND collection = ANY (CAST(:collections AS text[]))
-    ORDER BY vector <=> CAST(:vector AS vector) LIMIT :depth
-), terms AS MATERIALIZED (
-    SELECT word, ln(1 + (total - held + 0.5) / (held + 0.5)) AS rarity
-    FROM (
-        SELECT word, (SELECT count(*) FROM passages WHERE words @@ word) AS held
-        FROM unnest(CAST(:words AS tsquery[])) AS word
-    ) AS counted, (SELECT count(*) AS total FROM passages) AS everything
-), lexical AS (
-    SELECT p.document, p.hash, sum(t.rarity * ts_rank('{0.1, 0.4, 0.7, 1.0}', p.words, t.word, 1)) AS score
-    FROM terms AS t JOIN passages AS p ON p.words @@ t.word
-    WHERE p.tenant = :tenant AND p.collection = ANY (CAST(:collections AS text[]))
-    GROUP BY p.document, p.hash ORDER BY score DESC, p.hash LIMIT :depth
-), name AS (
-    SELECT p.document, p.hash, count(*) AS score
-    FROM unnest(CAST(:patterns AS text[])) AS asked JOIN passages AS p ON p.text ILIKE asked
-    WHERE p.tenant = :tenant AND p.collection = ANY (CAST(:collections AS text[]))
-    GROUP BY p.document, p.hash ORDER BY score DESC, p.hash LIMIT :depth
-), parts AS (
-    SELECT document, hash, rank() OVER (ORDER BY score DESC, hash) AS place FROM dense
-    UNION ALL SELECT document, hash, rank() OVER (ORDER BY score DESC, hash) FROM lexical
-    UNION ALL SELECT document, hash, rank() OVER (ORDER BY score DESC, hash) FROM name
-)
-SELECT d.id, d.title, p.heading, p.begins, p.ends, p.text, p.hash, CAST(sum(1.0 / (:rrf + place)) AS float8) AS score,
-    1 - (p.vector <=> CAST(:vector AS vector)) AS similarity
-FROM parts JOIN passages AS p USING (document, hash) JOIN documents AS d ON d.id = document
-GROUP BY d.id, p.document, p.hash, p.vector ORDER BY score DESC, d.id, p.begins LIMIT :k
+_ROWS = 500
+
+_LOCK = text("""
+INSERT INTO collections AS held (tenant, collection) VALUES (:tenant, :collection)
+ON CONFLICT (tenant, collection) DO UPDATE SET version = held.version RETURNING version
+""")
+
+_STAY_OUT = text("""
+UPDATE passages SET held = held - int8multirange(int8range(:version, NULL))
+WHERE document = :document AND upper_inf(held) AND hash <> ALL (CAST(:hashes AS text[]))
+""")
+_COME_BACK = text("""
+UPDATE passages SET held = held + int8multirange(int8range(:version, NULL))
+WHERE document = :document AND NOT upper_inf(held) AND hash = ANY (CAST(:hashes AS text[]))
+""")
+_PUT = text("""
+INSERT INTO passages (document, hash, tenant, collection, held, heading, text, words, weights, embedder, vector)
+VALUES (:document, :hash, :tenant, :collection, int8multirange(int8range(:version, NULL)), :heading, :text,
+    strip(CAST(:words AS tsvector)), CAST(:weights AS sparsevec), :embedder, CAST(:vector AS vector))
+ON CONFLICT (document, hash) DO UPDATE SET embedder = excluded.embedder, vector = excluded.vector
+""")
+
+_LEARN_WORDS = text("""
+INSERT INTO lexicon AS known (tenant, collection, word, held)
+SELECT :tenant, :collection, word, n FROM unnest(CAST(:words AS text[]), CAST(:counts AS int8[])) AS new (word, n) ORDER BY word
+ON CONFLICT (tenant, collection, word) DO UPDATE SET held = known.held + excluded.held
+""")
+_UNLEARN_WORDS = text("""
+INSERT INTO lexicon AS known (tenant, collection, word, held)
+SELECT tenant, collection, word, count(*) FROM passages, unnest(tsvector_to_array(words)) AS word
+WHERE document = ANY (CAST(:documents AS text[])) GROUP BY tenant, collection, word ORDER BY word
+ON CONFLICT (tenant, collection, word) DO UPDATE SET held = known.held - excluded.held
+""")
+_FORGET_WORDS = text("DELETE FROM lexicon WHERE tenant = :tenant AND collection = :collection AND held <= 0")
+_SHRINK = text("""
+UPDATE collections SET version = version + :changes,
+    passages = passages - (SELECT count(*) FROM passages WHERE document = ANY (CAST(:documents AS text[])))
+WHERE tenant = :tenant AND collection = :collection
 """)
 
 
 class PostgresKnowledgeIndex:
-    """KnowledgeIndex over the tables documents and passages. embedder: whose vectors are written and compared."""
+    """KnowledgeIndex over collections, documents, editions, pieces, passages and lexicon. embedder: whose vectors it has.
+
+    Who changes a collection holds its row until the end: versions come one after the other.
+    """
 
     def __init__(self, engine: AsyncEngine, embedder: str) -> None:
         self._engine = engine
         self._embedder = embedder
 
     async def missing(self, tenant: str, collection: str, source: str, chunks: Sequence[Chunk]) -> set[str]:
-        document = document_id(tenant, collection, source)
-        async with transaction(self._engine) as connection:
-            stored = await self._stored(connection, document)
-        return {chunk.hash for chunk in chunks} - stored
+        async with transaction(self._engine, tenant) as connection:
+            stored = await self._stored(connection, document_id(tenant, collection, source))
+        return {chunk.hash for chunk in chunks} - {digest for digest, embedder in stored.items() if embedder == self._embedder}
 
-    async def add_document(
-        self,
-        tenant: str,
-        collection: str,
-        source: str,
-        title: str,
-        chunks: Sequence[Chunk],
-        vectors: Mapping[str, Vector],
-        now: datetime,
-    ) -> Added:
-        key = document_id(tenant, collection, source)
-        unique = {chunk.hash: chunk for chunk in reversed(chunks)}
-        changing = {"title": title, "chunks": len(unique), "added": now}
-        place = {"tenant": tenant, "collection": collection}
-        async with transaction(self._engine) as connection:
-            await connection.execute(
-                upsert(documents)
-                .values(id=key, source=source, **place, **changing)
-                .on_conflict_do_update(index_elements=["id"], set_=changing)
-            )
-            staying = all_(array_of(list(unique)))
-            gone = delete(passages).where(passages.c.document == key, passages.c.hash != staying)
-            removed = (await connection.execute(gone)).rowcount
+    async def add(self, tenant: str, document: NewDocument, vectors: Mapping[str, Vector], now: datetime) -> Added:
+        place = {"tenant": tenant, "collection": document.collection}
+        key = document_id(tenant, document.collection, document.source)
+        unique = {chunk.hash: chunk for chunk in document.chunks}
+        async with transaction(self._engine, tenant) as connection:
+            version: int = (await connection.execute(_LOCK, place)).scalar_one()
             stored = await self._stored(connection, key)
-            fresh = [chunk for digest, chunk in unique.items() if digest not in stored]
-            await self._insert(connection, [self._row(chunk, vectors, key, source) | place for chunk in fresh])
-            await _move(connection, key, [chunk for digest, chunk in unique.items() if digest in stored])
-        return Added(document=key, kept=len(unique) - len(fresh), added=len(fresh), removed=removed)
+            fresh = [chunk for digest, chunk in unique.items() if stored.get(digest) != self._embedder]
+            old = await _edition(connection, key)
+            before = set(await connection.scalars(_hashes_of(key))) if old else set()
+            if old is None or not await _same(connection, old, document):
+                version += 1
+                await _put_edition(connection, place, key, document, version, now)
+                await connection.execute(_STAY_OUT, {"document": key, "version": version, "hashes": list(unique)})
+                await connection.execute(_COME_BACK, {"document": key, "version": version, "hashes": list(unique)})
+            for first in range(0, len(fresh), _ROWS):  # a long document's rows are never all in memory
+                some = [self._row(chunk, vectors, document.source) for chunk in fresh[first : first + _ROWS]]
+                await connection.execute(_PUT, [row | place | {"document": key, "version": version} for row in some])
+            await _learn(connection, place, [chunk for chunk in fresh if chunk.hash not in stored])
+        kept = len(unique.keys() & before)
+        return Added(
+            document=key, kept=kept, added=len(unique) - kept, removed=len(before - unique.keys()), version=version
+        )  # fmt: skip
 
     async def remove(self, tenant: str, collection: str, source: str) -> bool:
-        key = document_id(tenant, collection, source)
-        async with transaction(self._engine) as connection:
-            return (await connection.execute(delete(documents).where(documents.c.id == key))).rowcount > 0
+        return await self._remove(tenant, collection, source) > 0
 
-    async def search(self, tenant: str, collections: Sequence[str], text: str, vector: Vector | None, k: int) -> list[Passage]:
-        values = {
-            "tenant": tenant,
-            "collections": list(collections),
-            "vector": literal(vector),
-            "embedder": self._embedder,
-            "words": tsqueries(words(text)),
-            "patterns": [pattern(identifier) for identifier in identifiers(text)],
-            "depth": DEPTH,
-            "rrf": RRF_K,
-            "k": k,
-        }
-        fields = ("document", "title", "heading", "start", "end", "text", "hash", "score", "similarity")
-        async with transaction(self._engine) as connection:
-            rows = await connection.execute(_SEARCH, values)
-            return [Passage.model_validate(dict(zip(fields, row, strict=True))) for row in rows]
+    async def remove_collection(self, tenant: str, collection: str) -> int:
+        return await self._remove(tenant, collection, None)
 
-    async def documents(self, tenant: str, collection: str | None = None) -> list[Document]:
-        table = documents.c
-        chosen = select(table.id, table.collection, table.source, table.title, table.chunks, table.added).where(
-            table.tenant == tenant
+    async def versions(self, tenant: str, collections: Sequence[str]) -> dict[str, int]:
+        async with transaction(self._engine, tenant) as connection:
+            known = await sizes(connection, tenant, collections)
+        return {name: known[name][0] if name in known else 0 for name in collections}
+
+    async def search(self, tenant: str, wanted: Wanted, vector: Vector | None) -> list[Passage]:
+        async with transaction(self._engine, tenant) as connection:
+            return await search(connection, tenant, wanted, vector, self._embedder)
+
+    async def documents(self, tenant: str, collection: str | None = None, after: str = "", limit: int = 1000) -> list[Document]:
+        table = editions.c
+        chosen = (
+            select(
+                documents, table.title, table.chunks, table.added, table.metadata, table.digest, table.since.label("version")
+            )
+            .join(editions, table.document == documents.c.id)
+            .where(documents.c.tenant == tenant, table.until == FOREVER, documents.c.id > after)
+            .order_by(documents.c.id)
+            .limit(limit)
         )
         if collection is not None:
-            chosen = chosen.where(table.collection == collection)
-        async with transaction(self._engine) as connection:
-            rows = await connection.execute(chosen.order_by(table.collection, table.source))
-            return [Document.model_validate(dict(row)) for row in rows.mappings()]
+            chosen = chosen.where(documents.c.collection == collection)
+        async with transaction(self._engine, tenant) as connection:
+            rows = await connection.execute(chosen)
+            return [Document.model_validate({name: row[name] for name in Document.model_fields}) for row in rows.mappings()]
 
-    async def _stored(self, connection: AsyncConnection, document: str) -> set[str]:
-        """Hashes of the passages that have a vector of this embedder."""
-        mine = (passages.c.document == document, passages.c.embedder == self._embedder)
-        return set(await connection.scalars(select(passages.c.hash).where(*mine)))
+    async def _stored(self, connection: AsyncConnection, document: str) -> dict[str, str]:
+        """By the hash of each passage of any version: whose vector it has."""
+        rows = await connection.execute(select(passages.c.hash, passages.c.embedder).where(passages.c.document == document))
+        return {digest: embedder for digest, embedder in rows}
 
-    async def _insert(self, connection: AsyncConnection, rows: list[dict[str, object]]) -> None:
-        if not rows:
-            return
-        statement = upsert(passages)
-        changed = {name: statement.excluded[name] for name in ("begins", "ends", "embedder", "vector")}
-        await connection.execute(statement.on_conflict_do_update(index_elements=["document", "hash"], set_=changed), rows)
-
-    def _row(self, chunk: Chunk, vectors: Mapping[str, Vector], document: str, source: str) -> dict[str, object]:
+    def _row(self, chunk: Chunk, vectors: Mapping[str, Vector], source: str) -> dict[str, object]:
         vector = vectors.get(chunk.hash)
         if vector is None:
             raise VectorsMissing(f"A chunk of {source} has no vector.", why=f"hash {chunk.hash}")
+        said = words(chunk.to_embed())
         return {
-            "document": document,
+            "hash": chunk.hash,
             "heading": chunk.heading,
             "text": chunk.text,
-            "begins": chunk.start,
-            "ends": chunk.end,
-            "hash": chunk.hash,
-            "words": tsvector(("A", words(chunk.heading)), ("B", words(chunk.text))),
+            "words": tsvector(("D", list(dict.fromkeys(said)))),
+            "weights": sparse(bm25.weights(said)),
             "embedder": self._embedder,
-            "vector": list(vector),
+            "vector": literal(vector),
         }
 
+    async def _remove(self, tenant: str, collection: str, source: str | None) -> int:
+        """Delete one document, or all of the collection; how many there were."""
+        place = {"tenant": tenant, "collection": collection}
+        chosen = select(documents.c.id).where(documents.c.tenant == tenant, documents.c.collection == collection)
+        if source is not None:
+            chosen = chosen.where(documents.c.source == source)
+        async with transaction(self._engine, tenant) as connection:
+            await connection.execute(
+                select(collections.c.version)
+                .where(collections.c.tenant == tenant, collections.c.collection == collection)
+                .with_for_update()
+            )
+            gone = list(await connection.scalars(chosen))
+            if gone:
+                values = place | {"documents": gone, "changes": len(gone)}
+                await connection.execute(_UNLEARN_WORDS, values)
+                await connection.execute(_FORGET_WORDS, values)
+                await connection.execute(_SHRINK, values)
+                await connection.execute(delete(documents).where(documents.c.id == func.any(array_of(gone))))
+        return len(gone)
 
-async def _move(connection: AsyncConnection, document: str, chunks: Sequence[Chunk]) -> None:
-    """Tell kept passages where they stand now."""
-    if not chunks:
+
+async def _edition(connection: AsyncConnection, document: str) -> RowMapping | None:
+    chosen = select(editions).where(editions.c.document == document, editions.c.until == FOREVER)
+    return (await connection.execute(chosen)).mappings().one_or_none()
+
+
+async def _same(connection: AsyncConnection, old: RowMapping, new: NewDocument) -> bool:
+    """Whether the document is as the edition has it, each piece in its place."""
+    if (old["title"], old["metadata"], old["digest"]) != (new.title, new.metadata, new.digest):
+        return False
+    table = pieces.c
+    standing = select(table.hash, table.begins, table.ends, table.page).order_by(table.place)
+    rows = await connection.execute(standing.where(table.document == old["document"], table.since == old["since"]))
+    return [tuple(row) for row in rows] == [(each.hash, each.start, each.end, each.page) for each in new.chunks]
+
+
+async def _put_edition(
+    connection: AsyncConnection, place: Mapping[str, str], key: str, new: NewDocument, version: int, now: datetime
+) -> None:
+    """The document's edition from this version of the collection on; the one before ends here."""
+    of_collection = (collections.c.tenant == place["tenant"], collections.c.collection == place["collection"])
+    await connection.execute(collections.update().where(*of_collection).values(version=version))
+    await connection.execute(upsert(documents).values(id=key, source=new.source, **place).on_conflict_do_nothing())
+    present = editions.update().where(editions.c.document == key, editions.c.until == FOREVER)
+    await connection.execute(present.values(until=version))
+    edition = {
+        "document": key, "since": version, "until": FOREVER, "title": new.title, "added": now, "digest": new.digest,
+        "chunks": len({chunk.hash for chunk in new.chunks}), "metadata": new.metadata, **place,
+    }  # fmt: skip
+    await connection.execute(editions.insert().values(edition))
+    standing = [
+        {
+            "document": key, "since": version, "place": number, "tenant": place["tenant"], "hash": chunk.hash,
+            "begins": chunk.start, "ends": chunk.end, "page": chunk.page,
+        }
+        for number, chunk in enumerate(new.chunks)
+    ]  # fmt: skip
+    if standing:
+        await connection.execute(pieces.insert(), standing)
+
+
+def _hashes_of(document: str) -> Select[tuple[str]]:
+    return select(passages.c.hash).where(passages.c.document == document, func.upper_inf(passages.c.held))
+
+
+async def _learn(connection: AsyncConnection, place: Mapping[str, str], new: Sequence[Chunk]) -> None:
+    """Count the words of passages that were not there before."""
+    if not new:
         return
-    moved = (
-        update(passages)
-        .where(passages.c.document == document, passages.c.hash == bindparam("kept"))
-        .values(begins=bindparam("start"), ends=bindparam("stop"))
-    )
-    places = [{"kept": chunk.hash, "start": chunk.start, "stop": chunk.end} for chunk in chunks]
-    await connection.execute(moved, places)
+    counts = Counter(word for chunk in new for word in set(words(chunk.to_embed())))
+    await connection.execute(_LEARN_WORDS, {**place, "words": list(counts), "counts": list(counts.values())})
+    of_collection = (collections.c.tenant == place["tenant"], collections.c.collection == place["collection"])
+    await connection.execute(collections.update().where(*of_collection).values(passages=collections.c.passages + len(new)))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import LABEL_STYLE_TABLENAME_PLUS_COL, Column, ColumnElement, RowMapping, and_, any_, false, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.postgres import tables
-from infra.postgres.engine import pattern, transaction
-from services.recorder.ports import EventRow, RunFilter, RunRecord, RunSummary, Watermark
+from infra.postgres.engine import array_of, pattern, transaction
+from services.recorder.ports import SHORTEST, EventRow, RunFilter, RunRecord, RunSummary, Use, Used, Watermark
 
 
 class PostgresRunIndex:
@@ -19,7 +19,10 @@ class PostgresRunIndex:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def record(self, events: Sequence[EventRow], runs: Sequence[RunSummary], watermark: Watermark | None = None) -> None:
+    async def record(
+        self, events: Sequence[EventRow], runs: Sequence[RunSummary], watermark: Watermark | None = None,
+        uses: Sequence[Use] = (),
+    ) -> None:  # fmt: skip
         async with transaction(self._engine) as connection:
             if events:
                 rows = [event.model_dump() for event in sorted(events, key=lambda event: event.id)]
@@ -32,6 +35,11 @@ class PostgresRunIndex:
                 )
                 ordered = sorted(runs, key=lambda run: (run.run, run.seq))
                 await connection.execute(summary, [run.model_dump() | {"tools": list(run.tools)} for run in ordered])
+            if uses:
+                ordered_uses = sorted(uses, key=lambda use: (use.run, use.kind, use.id, use.how, use.hash))
+                await connection.execute(
+                    upsert(tables.run_uses).on_conflict_do_nothing(), [use.model_dump() for use in ordered_uses]
+                )
             if watermark:
                 mark = upsert(tables.watermarks).values(**watermark.model_dump())
                 moved = mark.on_conflict_do_update(
@@ -66,6 +74,35 @@ class PostgresRunIndex:
             )
             said = tuple(EventRow.model_validate(dict(row)) for row in rows.mappings())
             return RunRecord(summary=RunSummary.model_validate(dict(found)), events=said)
+
+    async def uses(self, tenant: str, names: Sequence[str], limit: int = 200) -> list[Used]:
+        table, runs = tables.run_uses.c, tables.runs.c
+        asked = [name for name in names if name]
+        exactly = or_(*(column == any_(array_of(asked)) for column in (table.id, table.name, table.hash)))
+        begun = [_begins(column, name) for name in asked if len(name) >= SHORTEST for column in (table.id, table.hash)]
+        newest = (
+            select(tables.run_uses, tables.runs)
+            .join(tables.runs, runs.run == table.run)
+            .where(table.tenant == tenant)
+            .order_by(runs.started.desc(), runs.run.desc(), table.time, table.kind, table.id)
+            .limit(limit)
+            .set_label_style(LABEL_STYLE_TABLENAME_PLUS_COL)
+        )
+        async with transaction(self._engine, tenant) as connection:
+            for condition in (exactly, or_(false(), *begun)):
+                if rows := (await connection.execute(newest.where(condition))).mappings().all():
+                    return [_used(row) for row in rows]
+        return []
+
+
+def _begins(column: Column[str], name: str) -> ColumnElement[bool]:
+    return and_(column >= name, column < name + chr(0x10FFFF))
+
+
+def _used(row: RowMapping) -> Used:
+    use = {name: row[f"run_uses_{name}"] for name in Use.model_fields}
+    run = {name: row[f"runs_{name}"] for name in RunSummary.model_fields}
+    return Used(use=Use.model_validate(use), run=RunSummary.model_validate(run))
 
 
 def _conditions(which: RunFilter) -> list[ColumnElement[bool]]:

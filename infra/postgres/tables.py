@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgvector.sqlalchemy import VECTOR
+from pgvector.sqlalchemy import HALFVEC, SPARSEVEC, VECTOR
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -10,16 +10,19 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR
+from sqlalchemy.dialects.postgresql import ARRAY, INT8MULTIRANGE, JSONB, TSVECTOR
 
 DIMENSIONS = 384
 
@@ -27,21 +30,92 @@ metadata = MetaData()
 
 _MOMENT = DateTime(timezone=True)
 
+# One row a tenant that has or had cards.
+tool_catalogues = Table(
+    "tool_catalogues",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("cards", Integer, nullable=False),
+)
+
 # JSON, not JSONB: the order of a card's parameters is part of the prompt.
+tool_versions = Table(
+    "tool_versions",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("name", Text(collation="C"), primary_key=True),
+    Column("since", BigInteger, primary_key=True),
+    Column("until", BigInteger),
+    Column("card", JSON, nullable=False),
+)
+
+# What the versions that hold now are found by. digest: of the text that is embedded; embedder: whose vector it has;
+# words: which it holds; weights: what each of them tells about it, as BM25 has it.
 tool_cards = Table(
     "tool_cards",
     metadata,
     Column("tenant", Text, primary_key=True),
-    Column("name", Text, primary_key=True),
-    Column("card", JSON, nullable=False),
+    Column("name", Text(collation="C"), primary_key=True),
+    Column("since", BigInteger, nullable=False),
+    Column("lane", Text, nullable=False),
     Column("hash", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("embedder", Text, nullable=False, server_default=text("''")),
     Column("words", TSVECTOR, nullable=False),
-    Column("embedder", Text),
-    Column("vector", VECTOR(DIMENSIONS)),
-    Column("updated", _MOMENT, nullable=False, server_default=text("now()")),
+    Column("weights", SPARSEVEC(1_000_000_000), nullable=False),
     Index("tool_cards_words", "words", postgresql_using="gin"),
     Index("tool_cards_name", "name", postgresql_using="gin", postgresql_ops={"name": "gin_trgm_ops"}),
-    Index("tool_cards_vector", "vector", postgresql_using="hnsw", postgresql_ops={"vector": "vector_cosine_ops"}),
+    Index("tool_cards_digest", "digest"),
+    Index("tool_cards_embedder", "embedder", "since", "tenant"),
+)
+
+# In how many of a tenant's cards a word stands.
+tool_words = Table(
+    "tool_words",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("word", Text(collation="C"), primary_key=True),
+    Column("cards", Integer, nullable=False),
+)
+
+# Vectors belong to texts, not to tenants: who does not have the text cannot ask for its vector.
+tool_vectors = Table(
+    "tool_vectors",
+    metadata,
+    Column("embedder", Text, primary_key=True),
+    Column("digest", Text, primary_key=True),
+    Column("vector", HALFVEC(DIMENSIONS), nullable=False),
+    Index("tool_vectors_vector", "vector", postgresql_using="hnsw", postgresql_ops={"vector": "halfvec_ip_ops"}),
+)
+
+tool_hosts = Table(
+    "tool_hosts",
+    metadata,
+    Column("lane", Text, primary_key=True),
+    Column("seen", _MOMENT, nullable=False),
+    Column("queue", Integer, nullable=False),
+    Column("failing", Double, nullable=False),
+)
+
+# version: counts the changes; passages: how many are held, of all versions.
+collections = Table(
+    "collections",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("collection", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False, server_default=text("0")),
+    Column("passages", BigInteger, nullable=False, server_default=text("0")),
+)
+
+# In how many passages of a collection a word stands.
+lexicon = Table(
+    "lexicon",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("collection", Text, primary_key=True),
+    Column("word", Text(collation="C"), primary_key=True),
+    Column("held", BigInteger, nullable=False),
 )
 
 documents = Table(
@@ -51,12 +125,43 @@ documents = Table(
     Column("tenant", Text, nullable=False),
     Column("collection", Text, nullable=False),
     Column("source", Text, nullable=False),
-    Column("title", Text, nullable=False),
-    Column("chunks", Integer, nullable=False),
-    Column("added", _MOMENT, nullable=False),
     UniqueConstraint("tenant", "collection", "source", name="documents_place"),
 )
 
+# A document as it was from one version of its collection on until before another.
+editions = Table(
+    "editions",
+    metadata,
+    Column("document", Text, ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True),
+    Column("since", BigInteger, primary_key=True, autoincrement=False),
+    Column("until", BigInteger, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("collection", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("chunks", Integer, nullable=False),
+    Column("added", _MOMENT, nullable=False),
+    Column("metadata", JSONB, nullable=False),
+    Column("digest", Text, nullable=False),
+    Index("editions_collection", "tenant", "collection"),
+)
+
+# Where the passages of an edition stand in it.
+pieces = Table(
+    "pieces",
+    metadata,
+    Column("document", Text, primary_key=True),
+    Column("since", BigInteger, primary_key=True, autoincrement=False),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("tenant", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("begins", Integer, nullable=False),
+    Column("ends", Integer, nullable=False),
+    Column("page", Integer),
+    ForeignKeyConstraint(["document", "since"], ["editions.document", "editions.since"], ondelete="CASCADE"),
+    Index("pieces_hash", "document", "hash"),
+)
+
+# held: in which versions of the collection it stands.
 passages = Table(
     "passages",
     metadata,
@@ -64,17 +169,27 @@ passages = Table(
     Column("hash", Text, primary_key=True),
     Column("tenant", Text, nullable=False),
     Column("collection", Text, nullable=False),
+    Column("held", INT8MULTIRANGE, nullable=False),
     Column("heading", Text, nullable=False),
     Column("text", Text, nullable=False),
-    Column("begins", Integer, nullable=False),
-    Column("ends", Integer, nullable=False),
     Column("words", TSVECTOR, nullable=False),
+    Column("weights", SPARSEVEC(1_000_000_000), nullable=False),
     Column("embedder", Text, nullable=False),
     Column("vector", VECTOR(DIMENSIONS), nullable=False),
     Index("passages_collection", "tenant", "collection"),
-    Index("passages_words", "words", postgresql_using="gin"),
-    Index("passages_text", "text", postgresql_using="gin", postgresql_ops={"text": "gin_trgm_ops"}),
+    Index("passages_words", "tenant", "collection", "words", postgresql_using="gin"),
     Index("passages_vector", "vector", postgresql_using="hnsw", postgresql_ops={"vector": "vector_cosine_ops"}),
+)
+
+# Sections of documents on their way in: chunks and their vectors.
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("upload", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+    Column("added", _MOMENT, nullable=False),
 )
 
 # clock counts the begins and ends of turns, so that a turn always sees the same history.
@@ -86,8 +201,12 @@ conversations = Table(
     Column("open_run", Text),
     Column("open_deadline", _MOMENT),
     Column("clock", BigInteger, nullable=False, server_default=text("0")),
+    Column("last", _MOMENT),
+    Index("conversations_last", "tenant", "last"),
 )
 
+# recalled: what else than its history the turn was told, so that it is told the same again. history_tokens: how much
+# history it took, when it wants what falls out of that to be summarised. embedder: whose vector of the turn there is.
 turns = Table(
     "turns",
     metadata,
@@ -107,8 +226,62 @@ turns = Table(
     Column("outcome", Text),
     Column("released", Text),
     Column("since", _MOMENT, nullable=False),
+    Column("results", JSON),
+    Column("recalled", JSON),
+    Column("history_tokens", Integer),
+    Column("embedder", Text(collation="C")),
     CheckConstraint("state IN ('open', 'waiting', 'refused', 'ended')", name="turns_state"),
     Index("turns_history", "tenant", "conversation", "ended"),
+    Index("turns_user", "tenant", "user", "since"),
+    Index("turns_embedder", "tenant", "embedder", postgresql_where=text("answer IS NOT NULL")),
+)
+
+# A row a word, found by equality: under row level security the other ways of finding words read every turn.
+turn_words = Table(
+    "turn_words",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("conversation", Text, primary_key=True),
+    Column("word", Text(collation="C"), primary_key=True),
+    Column("ended", BigInteger, primary_key=True, autoincrement=False),
+)
+
+# Compared one by one: a conversation has thousands of turns, not millions.
+turn_vectors = Table(
+    "turn_vectors",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("conversation", Text, primary_key=True),
+    Column("ended", BigInteger, primary_key=True, autoincrement=False),
+    Column("embedder", Text(collation="C"), nullable=False),
+    Column("vector", VECTOR(DIMENSIONS), nullable=False),
+)
+
+# run: who writes it; upto and ended: the last turn that it covers. text of one that is wanted: how it will begin.
+summaries = Table(
+    "summaries",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("run", Text, primary_key=True),
+    Column("conversation", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("upto", Text, nullable=False),
+    Column("ended", BigInteger, nullable=False),
+    Column("text", Text),
+    Column("since", _MOMENT, nullable=False),
+    CheckConstraint("state IN ('wanted', 'told', 'failed')", name="summaries_state"),
+    Index("summaries_conversation", "tenant", "conversation", "ended"),
+)
+
+user_facts = Table(
+    "user_facts",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("user", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("since", _MOMENT, nullable=False),
 )
 
 events = Table(
@@ -146,6 +319,24 @@ runs = Table(
     Column("seq", BigInteger, nullable=False),
     Index("runs_started", "tenant", "started"),
     Index("runs_task", "task", postgresql_using="gin", postgresql_ops={"task": "gin_trgm_ops"}),
+)
+
+# What each run used; hash is empty for what has no versions.
+run_uses = Table(
+    "run_uses",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("id", Text(collation="C"), primary_key=True),
+    Column("how", Text, primary_key=True),
+    Column("hash", Text(collation="C"), primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("name", Text(collation="C"), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("time", _MOMENT, nullable=False),
+    Index("run_uses_id", "tenant", "id"),
+    Index("run_uses_name", "tenant", "name"),
+    Index("run_uses_hash", "tenant", "hash"),
 )
 
 watermarks = Table(

@@ -1,7 +1,8 @@
 """From a prompt to tokens: messages and tools as a family of models reads them.
 
 The order is system, tools, messages; nothing of a later message changes what stands before it. So within a run each prompt
-begins with the one before it, token for token, and a model that kept its slot reads only what is new.
+begins with the one before it, token for token, and a model that kept its slot reads only what is new. Tools that were found
+for a request may stand before its words; how tools are called is told in the system message all the same.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from functools import lru_cache
 
 from pydantic import BaseModel, ConfigDict
 
-from schemas.messages import Prompt
+from schemas.messages import Message, Prompt
 from services.llm.calls import written
+from services.llm.context import written_context
 from services.llm.remaining import left
 from services.llm.tokenizer import Vocabulary
 from services.llm.wire.form import Asked, Language, Markup, Text, Wire
@@ -138,13 +140,18 @@ def _turns(prompt: Prompt, chat: ChatFormat, wire: Wire) -> Iterable[tuple[str, 
     messages = list(prompt.messages)
     given = messages.pop(0).content if messages and messages[0].role == "system" else ""
     system = given or chat.system
-    offered = wire.offer(prompt.tools) if prompt.tools else ()
+    in_system = [card for message in messages if message.role == "system" for card in message.tools]
+    offered = wire.offer([*prompt.tools, *in_system]) if prompt.offered else ()
     if system is not None or offered:
         yield "system", _stripped((system or "", *offered))
-    cards = {card.name: card for card in prompt.tools}
+    cards = {card.name: card for card in prompt.offered}
     language: Language = "en"
     request = used = ""
+    context: list[Message] = []
     for message in messages:
+        if message.context:
+            context += () if message.role == "system" else (message,)
+            continue
         if message.role == "user" and message.name is None:  # one with a name is ours, about a reply that could not be read
             language = "zh" if CHINESE.search(message.content) else "en"
             request, used = message.content, ""
@@ -155,7 +162,8 @@ def _turns(prompt: Prompt, chat: ChatFormat, wire: Wire) -> Iterable[tuple[str, 
         elif message.role == "assistant":
             yield "assistant", wire.said(message.content, [Asked(call.name, call.arguments) for call in message.calls], cards)
         else:
-            yield message.role, (message.content,)
+            yield message.role, (*written_context(context, wire), message.content)
+            context = []
 
 
 def _stripped(pieces: Text) -> Text:

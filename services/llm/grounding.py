@@ -33,14 +33,14 @@ WORDS = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{4,}")
 def grounded(reply: Reply, prompt: Prompt) -> Reply:
     """The reply with what `spoken` leaves of each call's arguments, where that still fits the tool's schema."""
     said = _said(prompt)
-    cards = {card.name: card for card in prompt.tools}
+    cards = {card.name: card for card in prompt.offered}
     return replace(reply, calls=tuple(_bare(call, cards[call.name], said) for call in reply.calls))
 
 
 def invented(reply: Reply, prompt: Prompt) -> int:
     """How many required arguments of a call nobody spoke of, neither a person nor a result; of several, the worst call's."""
     said = _said(prompt)
-    cards = {card.name: card for card in prompt.tools}
+    cards = {card.name: card for card in prompt.offered}
     return max((_made_up(call, cards[call.name], said) for call in reply.calls), default=0)
 
 
@@ -67,9 +67,12 @@ def _hinted(value: object, said: str) -> bool:
 
 
 def _said(prompt: Prompt) -> str:
-    """What people, results and instructions say. A user's message with a name is ours: it quotes what the model made up."""
+    """What people, results, documents and instructions say. A user's message with a name is ours and quotes what the model
+    made up, unless it is context."""
     return "\n".join(
-        each.content for each in prompt.messages if each.role != "assistant" and not (each.role == "user" and each.name)
+        each.content
+        for each in prompt.messages
+        if each.context or (each.role != "assistant" and not (each.role == "user" and each.name))
     )
 
 

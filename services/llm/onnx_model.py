@@ -131,14 +131,16 @@ class OnnxModel:
         capacity = self._decoder.capacity
         wanted = max(ROOM, min(prompt.sampling.max_tokens, capacity // 4))
 
-        def tokens_of(each: Prompt) -> list[int]:
-            return encode(each, self._chat, wire, self._vocabulary)
+        # By identity, each beside its prompt: most prompts are counted once and fit, and need not be encoded again.
+        encoded: dict[int, tuple[Prompt, list[int]]] = {}
 
-        cut: tuple[str, ...] = ()
+        def tokens_of(each: Prompt) -> list[int]:
+            if id(each) not in encoded:
+                encoded[id(each)] = each, encode(each, self._chat, wire, self._vocabulary)
+            return encoded[id(each)][1]
+
+        prompt, cut = fitted(prompt, lambda each: len(tokens_of(each)), capacity - wanted)
         tokens = tokens_of(prompt)
-        if capacity - len(tokens) < wanted:
-            prompt, cut = fitted(prompt, lambda each: capacity - len(tokens_of(each)) >= wanted)
-            tokens = tokens_of(prompt)
         room = capacity - len(tokens)
         if room < ROOM:
             raise PromptTooLong(tokens=len(tokens), limit=capacity - ROOM)
@@ -146,6 +148,6 @@ class OnnxModel:
 
         def again() -> Next:
             """The prompt without its tools, in place of the one with them."""
-            return Next(tokens_of(prompt.model_copy(update={"tools": ()})), drop=len(tokens))
+            return Next(tokens_of(prompt.without_tools()), drop=len(tokens))
 
         return tokens, cut, self._turns.speech(prompt, wire, longest=longest, on_text=on_text, again=again)

@@ -14,6 +14,7 @@ from schemas.canonical import JsonObject, digest, read_json
 from schemas.errors import MilepostError, ProtocolError
 from schemas.messages import ChoiceOutput, Generation, JsonOutput, Message, Prompt, Usage
 from schemas.tools import ToolCall, ToolCard
+from services.llm.context import together
 from services.llm.engine import DeadlinePassed
 from services.llm.model import ANYBODY, Terms
 from services.llm.own import plain_messages
@@ -74,7 +75,7 @@ class OpenAIModel:
         began = time.perf_counter()
         native = prompt.manner.wire in ("model", "openai")
         wire = None if native else WIRES[prompt.manner.wire]
-        heard = _Heard(Showing(wire if prompt.tools else None, on_text))
+        heard = _Heard(Showing(wire if prompt.offered else None, on_text))
         try:
             async with asyncio.timeout(terms.left()):
                 await self._listen(self._request(prompt, native), heard)
@@ -134,9 +135,9 @@ class OpenAIModel:
         if not native:
             return {**request, "messages": plain_messages(prompt, WIRES[prompt.manner.wire])}
         request["messages"] = list(_messages(prompt.messages))
-        if prompt.tools:
+        if prompt.offered:
             choice = "none" if prompt.manner.calls == "never" else prompt.manner.calls
-            tools = [_tool(card) for card in prompt.tools]
+            tools = [_tool(card) for card in prompt.offered]
             request |= {"tools": tools, "tool_choice": choice, "parallel_tool_calls": prompt.manner.parallel}
         return request | _output(prompt)
 
@@ -214,7 +215,7 @@ class _Heard:
 def _messages(messages: Iterable[Message]) -> Iterable[JsonObject]:
     """Chat messages; the results after a message with calls belong to them in their order."""
     open_calls: list[ToolCall] = []
-    for message in messages:
+    for message in together(tuple(messages)):
         if message.role == "tool" and open_calls:
             yield {"role": "tool", "tool_call_id": open_calls.pop(0).id, "content": message.content}
         elif message.role == "tool":

@@ -60,7 +60,7 @@ class OwnModel:
     async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], terms: Terms = ANYBODY) -> Generation:
         """What the model says, read by the wire form of the agent or of the model. Raises OwnModelFailed."""
         wire = WIRES[self._model.wire if prompt.manner.wire == "model" else prompt.manner.wire]
-        showing = Showing(wire if prompt.tools else None, on_text)
+        showing = Showing(wire if prompt.offered else None, on_text)
         messages = plain_messages(prompt, wire)
         try:
             async for piece in self._pieces(messages, prompt.sampling):

@@ -28,7 +28,7 @@ class Reply:
 
 def read_reply(text: str, prompt: Prompt, wire: Wire) -> Reply:
     """A reply in a wire format; without tools it is an answer as it stands."""
-    if not prompt.tools:
+    if not prompt.offered:
         return checked(text, (), prompt)
     try:
         said = wire.parse(text)
@@ -39,17 +39,17 @@ def read_reply(text: str, prompt: Prompt, wire: Wire) -> Reply:
 
 def checked(text: str, asked: Sequence[Asked], prompt: Prompt, *, whole: str = "") -> Reply:
     """Words and calls against what the prompt offers and wants. whole: the reply that a complaint is about, if not text."""
-    cards = {card.name: card for card in prompt.tools}
+    cards = {card.name: card for card in prompt.offered}
     wrong = [why for why in (_wrong_call(each, cards) for each in asked) if why]
     if len(asked) > 1 and not prompt.manner.parallel:
         wrong.append(f"It has {len(asked)} calls; make one at a time.")
     if asked and prompt.manner.calls == "never":
         wrong = ["Answer in words; no tool may be called now."]
-    if not asked and prompt.tools and prompt.manner.calls == "required":
+    if not asked and prompt.offered and prompt.manner.calls == "required":
         wrong = [f"Call one of the tools {', '.join(cards)}."]
     elif not asked and prompt.manner.output:
         wrong = [why] if (why := _wrong_answer(text, prompt.manner.output)) else []
-    elif not asked and prompt.tools and not text.strip():
+    elif not asked and prompt.offered and not text.strip():
         wrong = ["It is empty; answer in words, or call a tool."]
     if wrong:
         return Reply(whole or text, malformed=" ".join(wrong)[:1000])

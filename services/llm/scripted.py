@@ -20,6 +20,7 @@ from schemas.canonical import JsonObject, digest, read_json
 from schemas.errors import MilepostError
 from schemas.messages import Generation, Message, Prompt, Usage
 from schemas.tools import ToolCall, Value
+from services.llm.context import together
 from services.llm.model import ANYBODY, Terms
 
 SCRIPT_BYTES = 1024 * 1024
@@ -70,8 +71,9 @@ class ScriptedModel:
 
     async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], terms: Terms = ANYBODY) -> Generation:
         """What the first fitting rule says; without one, that no rule fits."""
-        last = prompt.messages[-1]
-        asked = next((message.content for message in reversed(prompt.messages) if message.role == "user"), "")
+        messages = list(together(prompt.messages))
+        last = messages[-1]
+        asked = next((message.content for message in reversed(messages) if message.role == "user"), "")
         for rule, pattern, wish in self._rules:
             found = pattern.search(last.content) if rule.role == last.role else None
             wished = wish.search(asked)

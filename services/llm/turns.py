@@ -76,13 +76,13 @@ class Turns:
         """A turn of at most `longest` tokens; again: see Turn. Raises SchemaRefused, OutputRefused."""
         if prompt.manner.constrained:
             return Speech(prompt, wire, self._constrained(prompt, wire, longest, on_text, again))
-        showing = Showing(wire if prompt.tools else None, on_text)
+        showing = Showing(wire if prompt.offered else None, on_text)
         return Speech(prompt, wire, Turn(self._free(prompt, wire, longest, showing.hear)), showing)
 
     def _free(self, prompt: Prompt, wire: Wire, longest: int, on_text: Hear) -> Answer:
         """Whatever the model will; where it may call, the special tokens of calls are words, too."""
         sampler = Sampler(prompt.sampling)
-        if not prompt.tools:
+        if not prompt.offered:
             return Answer(self._alphabet, sampler, max_tokens=longest, on_text=on_text)
         markup = (wire.opening, wire.between, wire.closing, *(Markup(stop) for stop in wire.stops))
         special = {part for text in markup for part in parts(text, self._vocabulary) if isinstance(part, int)}
@@ -92,9 +92,9 @@ class Turns:
     def _constrained(self, prompt: Prompt, wire: Wire, longest: int, on_text: Hear, again: Callable[[], Next] | None) -> Turn:
         """An answer, of the wanted form if there is one, or calls that fit their schemas."""
         answer, words = self._answer(prompt, wire, longest, on_text)
-        if not prompt.tools or prompt.manner.calls == "never":
+        if not prompt.offered or prompt.manner.calls == "never":
             return Turn(answer)
-        grammar = self._grammars.of_calls(prompt.tools, wire, several=prompt.manner.parallel and wire.several)
+        grammar = self._grammars.of_calls(prompt.offered, wire, several=prompt.manner.parallel and wire.several)
         calls = self._beginning_of_calls(wire, grammar)
         if prompt.manner.output is None:
             words = self._beginning_of_words(wire, words & ~calls)
@@ -118,7 +118,7 @@ class Turns:
             formed = Written(self._alphabet, sampler, grammar, greedy=greedy, max_tokens=longest, on_text=on_text)
             return formed, grammar.allowed()
         # Where tools are about, a text that begins as markup is a call gone wrong or an echo of a result.
-        plain = bool(prompt.tools) or any(message.role == "tool" for message in prompt.messages)
+        plain = bool(prompt.offered) or any(message.role == "tool" for message in prompt.messages)
         opening = spelled([wire.answer], self._vocabulary) if plain else []
         first = words if plain else None
         return Answer(self._alphabet, sampler, max_tokens=longest, on_text=on_text, opening=opening, first=first), words

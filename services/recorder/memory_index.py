@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.recorder.ports import EventRow, RunFilter, RunRecord, RunSummary, Watermark
+from services.recorder.ports import SHORTEST, EventRow, RunFilter, RunRecord, RunSummary, Use, Used, Watermark
 
 
 class MemoryRunIndex:
@@ -14,14 +14,20 @@ class MemoryRunIndex:
         self._events: dict[str, EventRow] = {}
         self._runs: dict[str, RunSummary] = {}
         self._watermarks: dict[str, Watermark] = {}
+        self._uses: dict[tuple[str, ...], Use] = {}
 
-    async def record(self, events: Sequence[EventRow], runs: Sequence[RunSummary], watermark: Watermark | None = None) -> None:
+    async def record(
+        self, events: Sequence[EventRow], runs: Sequence[RunSummary], watermark: Watermark | None = None,
+        uses: Sequence[Use] = (),
+    ) -> None:  # fmt: skip
         for event in events:
             self._events.setdefault(event.id, event)
         for run in runs:
             old = self._runs.get(run.run)
             if old is None or old.seq <= run.seq:
                 self._runs[run.run] = run
+        for use in uses:
+            self._uses.setdefault((use.run, use.kind, use.id, use.how, use.hash), use)
         if watermark:
             stored = self._watermarks.get(watermark.stream)
             if stored is None or stored.created != watermark.created or stored.seq < watermark.seq:
@@ -40,6 +46,16 @@ class MemoryRunIndex:
             return None
         events = sorted((event for event in self._events.values() if event.run == run), key=lambda event: event.seq)
         return RunRecord(summary=summary, events=tuple(events))
+
+    async def uses(self, tenant: str, names: Sequence[str], limit: int = 200) -> list[Used]:
+        mine = [use for use in self._uses.values() if use.tenant == tenant and use.run in self._runs]
+        asked = [name for name in names if name]
+        begun = tuple(name for name in asked if len(name) >= SHORTEST)
+        found = [use for use in mine if {use.id, use.name, use.hash} & set(asked)]
+        found = found or [use for use in mine if use.id.startswith(begun) or use.hash.startswith(begun)]
+        found.sort(key=lambda use: (use.time, use.kind, use.id))
+        found.sort(key=lambda use: (self._runs[use.run].started, use.run), reverse=True)
+        return [Used(use=use, run=self._runs[use.run]) for use in found[:limit]]
 
 
 def _matches(run: RunSummary, which: RunFilter) -> bool:

@@ -52,6 +52,34 @@ class RunRecord(Value):
     events: tuple[EventRow, ...]
 
 
+Kind: TypeAlias = Literal["chunk", "document", "tool", "model"]
+How: TypeAlias = Literal["retrieved", "offered", "planned", "called", "failed", "in doubt", "asked"]
+
+
+class Use(Value):
+    """Something that a run used. id: a chunk's hash, a document's id, a tool's or model's name.
+
+    hash: which version of it, where it has one. name: a document's path or address. time: when it was first used so.
+    """
+
+    run: str
+    tenant: str
+    kind: Kind
+    id: str
+    how: How
+    hash: str = ""
+    name: str = ""
+    detail: str = ""
+    time: datetime
+
+
+class Used(Value):
+    """A use, and the run it belongs to."""
+
+    use: Use
+    run: RunSummary
+
+
 class Watermark(Value):
     """How far a stream is indexed. created: when the stream was made, which tells a remade one of the same name."""
 
@@ -74,8 +102,11 @@ class RunFilter(Value):
 class RunIndex(Protocol):
     """Events and runs, found by what a person asks for. Recording is idempotent: by event id, by a run's newest seq."""
 
-    async def record(self, events: Sequence[EventRow], runs: Sequence[RunSummary], watermark: Watermark | None = None) -> None:
-        """Add events, renew the runs' summaries and move the watermark, all or nothing.
+    async def record(
+        self, events: Sequence[EventRow], runs: Sequence[RunSummary], watermark: Watermark | None = None,
+        uses: Sequence[Use] = (),
+    ) -> None:  # fmt: skip
+        """Add events and uses, renew the runs' summaries and move the watermark, all or nothing.
 
         A summary made from fewer events than the stored one, or a lower watermark of the same stream, changes nothing.
         """
@@ -92,3 +123,14 @@ class RunIndex(Protocol):
     async def show(self, run: str, tenant: str | None = None) -> RunRecord | None:
         """One run with its events; None if it is not there or another tenant's."""
         ...
+
+    async def uses(self, tenant: str, names: Sequence[str], limit: int = 200) -> list[Used]:
+        """Who used a thing that has one of these ids, names or hashes; if there is none, one whose id or hash begins so.
+
+        Newest runs first, and in a run by time. A beginning has SHORTEST characters at least.
+        """
+        ...
+
+
+SHORTEST = 6
+"""Fewer characters of an id or hash name nothing."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import get_args
+from collections.abc import Sequence
+from typing import TypeVar, get_args
 
 import orjson
 import structlog
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from runtime.errors import Retryable
 from runtime.fold import Folded
@@ -20,9 +21,10 @@ from schemas import subjects
 from schemas.canonical import read_json
 from schemas.envelope import Fact, encode
 from schemas.errors import ProtocolError
-from schemas.ids import RunId, segment_of_run
+from schemas.ids import RunId, Token, segment_of_run
 from schemas.tools import Value
 from services.recorder.ports import EventRow, RunFilter, RunIndex, RunSummary, Status
+from services.recorder.uses import uses_of
 
 log = structlog.get_logger("services.recorder")
 
@@ -31,12 +33,22 @@ BATCH = 200
 LINGER_S = 0.02
 KEPT_RUNS = 20_000
 
+ValueT = TypeVar("ValueT", bound=Value)
+
 
 class ListRuns(Value):
     """A question for runs."""
 
     which: RunFilter = RunFilter()
     limit: int = 50
+
+
+class FindUses(Value):
+    """A question for the runs that used a thing, by its ids, names or hashes."""
+
+    tenant: Token = "default"
+    names: tuple[str, ...] = Field(min_length=1, max_length=8)
+    limit: int = Field(default=200, ge=1, le=500)
 
 
 class Recorder:
@@ -48,19 +60,21 @@ class Recorder:
         self.indexed = 0
 
     def service(self) -> Service:
-        """The questions it answers: runs."""
+        """The questions it answers: runs, uses."""
         service = Service("recorder", "indexes the log", stats=lambda: {"indexed": self.indexed})
         service.answer("runs")(self.runs)
+        service.answer("uses")(self.uses)
         return service
 
     async def runs(self, raw: bytes) -> bytes:
         """ListRuns -> RunSummary list, newest first."""
-        try:
-            asked = ListRuns.model_validate(read_json(raw, limit=64 * 1024))
-        except ValidationError as error:
-            raise ProtocolError("The question is no list of runs.", why=str(error)[:300]) from error
-        found = await self._index.list_runs(asked.which, asked.limit)
-        return orjson.dumps([each.model_dump(mode="json") for each in found])
+        asked = _read(ListRuns, raw)
+        return _write(await self._index.list_runs(asked.which, asked.limit))
+
+    async def uses(self, raw: bytes) -> bytes:
+        """FindUses -> Used list, newest runs first."""
+        asked = _read(FindUses, raw)
+        return _write(await self._index.uses(asked.tenant, asked.names, asked.limit))
 
     async def record(self) -> None:
         """Index every fact, for ever; what is not stored comes again."""
@@ -96,7 +110,8 @@ class Recorder:
             folded = await self._fold(run, batch)
             if folded.state.request is not None:
                 summaries[run] = _summary(folded)
-        await self._index.record(rows, list(summaries.values()))
+        uses = [use for delivery in batch for use in uses_of(delivery.message)]
+        await self._index.record(rows, list(summaries.values()), uses=uses)
 
     async def _fold(self, run: RunId, batch: list[Delivery[Fact]]) -> Folded:
         """The run's fold from the log itself: another recorder may have had the facts between."""
@@ -114,6 +129,17 @@ class Recorder:
         while len(self._runs) > KEPT_RUNS:
             self._runs.popitem(last=False)
         return folded
+
+
+def _read(kind: type[ValueT], raw: bytes) -> ValueT:
+    try:
+        return kind.model_validate(read_json(raw, limit=64 * 1024))
+    except ValidationError as error:
+        raise ProtocolError(f"The question is no {kind.__name__}.", why=str(error)[:300]) from error
+
+
+def _write(values: Sequence[Value]) -> bytes:
+    return orjson.dumps([each.model_dump(mode="json") for each in values])
 
 
 def _row(delivery: Delivery[Fact]) -> EventRow:

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +62,9 @@ class E5Embedder:
             found.update(zip((key for key, _ in batch), vectors, strict=True))
         self._remember(found)
         return [found[key] for key in keys]
+
+    async def counter(self) -> Callable[[str], int]:
+        return self.count
 
     def count(self, text: str) -> int:
         """How many tokens the text has, without the prefix and the two marks around it."""

@@ -6,11 +6,13 @@ import hashlib
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 Kind: TypeAlias = Literal["query", "passage"]
+
+_CJK = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]")
 
 
 class Embedder(Protocol):
@@ -31,6 +33,10 @@ class Embedder(Protocol):
 
     async def embed(self, texts: Sequence[str], kind: Kind) -> list[list[float]]:
         """One unit vector of `dimensions` floats a text, in order."""
+        ...
+
+    async def counter(self) -> Callable[[str], int]:
+        """What counts a text's tokens as this embedder reads them."""
         ...
 
 
@@ -57,6 +63,9 @@ class HashEmbedder:
     async def embed(self, texts: Sequence[str], kind: Kind) -> list[list[float]]:
         return [self._vector(text) for text in texts]
 
+    async def counter(self) -> Callable[[str], int]:
+        return estimate
+
     def _vector(self, text: str) -> list[float]:
         counts = [0.0] * self.dimensions
         for gram in _grams(text):
@@ -66,6 +75,12 @@ class HashEmbedder:
         if norm == 0.0:
             return [1.0] + [0.0] * (self.dimensions - 1)
         return [count / norm for count in counts]
+
+
+def estimate(text: str) -> int:
+    """Tokens without a tokenizer: one a CJK character, one for four others."""
+    wide = len(_CJK.findall(text))
+    return wide + -(-(len(text) - wide) // 4)
 
 
 def _grams(text: str) -> list[str]:

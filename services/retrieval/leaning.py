@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from schemas.tools import ToolCard
 from services.retrieval.embedder import E5_SMALL, Embedder
-from services.retrieval.words import card_text
+from services.retrieval.words import name_parts
 
 # A lead of NEUTRAL leans nowhere; SLOPE makes log-odds of it, MOST bounds them.
 NEUTRAL, SLOPE, MOST = 0.03, 100.0, 4.0
@@ -80,7 +80,7 @@ class Leaning:
         if self._embedder.name != E5_SMALL.name or not cards:
             return None
         wish = (await self._embedder.embed([request], "query"))[0]
-        offered = await self._embedder.embed([card_text(card) for card in cards], "passage")
+        offered = await self._embedder.embed([_text(card) for card in cards], "passage")
         lead = max(_dot(wish, card) for card in offered) - _dot(wish, await self._mean())
         return max(-MOST, min(MOST, SLOPE * (lead - NEUTRAL)))
 
@@ -90,6 +90,17 @@ class Leaning:
             vectors = await self._embedder.embed(list(BACKGROUND), "passage")
             self._background = [sum(values) / len(values) for values in zip(*vectors, strict=True)]
         return self._background
+
+
+def _text(card: ToolCard) -> str:
+    """What NEUTRAL and SLOPE were picked with; the index may embed another text."""
+    properties = card.parameters.get("properties")
+    parameters = list(properties) if isinstance(properties, dict) else []
+    lines = (
+        card.title, " ".join(name_parts(card.name)), card.description, *card.examples, *card.tags,
+        " ".join(part for name in parameters for part in name_parts(name)),
+    )  # fmt: skip
+    return "\n".join(filter(None, lines))
 
 
 def _dot(one: Sequence[float], other: Sequence[float]) -> float:

@@ -37,6 +37,13 @@ class LoadingEmbedder:
 
     async def embed(self, texts: Sequence[str], kind: Kind) -> list[list[float]]:
         """Wait for the embedder, then embed. Raises Permanent when it could not be loaded."""
+        return await (await self._loaded()).embed(texts, kind)
+
+    async def counter(self) -> Callable[[str], int]:
+        """Wait for the embedder; it knows how it counts. Raises Permanent when it could not be loaded."""
+        return await (await self._loaded()).counter()
+
+    async def _loaded(self) -> Embedder:
         await self._settled.wait()
         if self._embedder is None:
             failure = self._failure
@@ -44,4 +51,4 @@ class LoadingEmbedder:
                 f"The embedder {self.name} could not be loaded.", why=failure.what if failure else "",
                 hint=failure.hint if failure and failure.hint else "milepost models pull multilingual-e5-small",
             )  # fmt: skip
-        return await self._embedder.embed(texts, kind)
+        return self._embedder

@@ -1,4 +1,4 @@
-"""How lists of findings become one: Okapi BM25 for words, reciprocal rank fusion for the lists.
+"""How lists of findings become one: a sum of raw scores for tools, reciprocal rank fusion for others; Okapi BM25 for words.
 
 The Postgres adapters do the same in SQL; here it is for the in-memory twin.
 """
@@ -15,6 +15,9 @@ DEPTH = 50
 """How many findings of each list are fused."""
 
 K1, B = 1.2, 0.75
+
+WORTH = {"dense": 1.0, "lexical": 0.008, "name": 0.1}
+"""What a point of each raw score is worth in a tool's score. Chosen on requests for training, see tuned/README.md."""
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -52,6 +55,22 @@ def fuse(rankings: Mapping[str, Sequence[Key]]) -> dict[Key, dict[str, float]]:
         for rank, key in enumerate(ranking, start=1):
             parts.setdefault(key, {})[name] = 1 / (RRF_K + rank)
     return parts
+
+
+def score(found: Mapping[Key, Mapping[str, float]]) -> dict[Key, dict[str, float]]:
+    """What each list gives to a tool's score (from_dense, from_lexical, from_name), and their sum: fused.
+
+    found: the raw scores of every candidate: cosine, BM25, likeness of names. Unlike ranks they tell how sure each list is: a
+    word that few cards hold outweighs vectors that hardly differ. A candidate that has no vector yet counts as far as the
+    farthest that has one.
+    """
+    farthest = min((raw["dense"] for raw in found.values() if "dense" in raw), default=0.0)
+    scored: dict[Key, dict[str, float]] = {}
+    for key, raw in found.items():
+        known = {"dense": farthest, **raw}
+        parts = {f"from_{name}": worth * known.get(name, 0.0) for name, worth in WORTH.items()}
+        scored[key] = {**parts, "fused": math.fsum(parts.values())}
+    return scored
 
 
 def cosine(left: Sequence[float], right: Sequence[float]) -> float:

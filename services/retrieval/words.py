@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from schemas.tools import ToolCard
+from services.retrieval.rank import K1, B
+from services.retrieval.stop_words import STOP_WORDS
 
 _RUN = re.compile(r"[A-Za-z0-9_\-.]+|[^\W_]+")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _MARKED = re.compile(r"[a-z][A-Z]|[0-9_\-]")
+_HAN = re.compile(r"[\u3400-\u9fff]")
 _LONGEST = 64
 _IDENTIFIERS = 16
+_ASKED = 64
 
 
 def words(text: str) -> list[str]:
@@ -35,28 +41,61 @@ def identifiers(text: str) -> list[str]:
 
 
 class CardFields(NamedTuple):
-    """A card in three parts of falling weight: its names, what is said about it, its parameters."""
+    """A card in four parts: its names, what is said about it, its parameters' names, what is said about those."""
 
     names: str
-    text: str
+    said: str
     parameters: str
+    told: str
+
+
+FIELD_WEIGHTS = (1.0, 1.0, 0.5, 0.3)
+"""How much a word counts by where in the card it stands."""
+
+USUAL_WORDS = 25
+"""Words of a usual card, in place of the catalogue's mean: what is stored for a card would change with each other card."""
+
+_SAID, _TOLD, _TOLD_OF = 600, 100, 20
+"""Characters of a description that are embedded, of a parameter's description that are looked up, and of how many."""
 
 
 def card_text(card: ToolCard) -> str:
-    """What a card is embedded as: all that it is found by."""
-    return "\n".join(filter(None, card_fields(card)))
+    """What a card is embedded as: its title and what is said about it, then its name. Parameters only blur it."""
+    names = name_parts(card.name)
+    title = "" if "".join(name_parts(card.title)).lower() in "".join(names).lower() else card.title
+    said = " ".join(" ".join((card.description, *card.examples)).split())[:_SAID]
+    return "\n".join(filter(None, (title, said, " ".join(names))))
+
+
+def card_weights(card: ToolCard) -> dict[str, float]:
+    """What each word of the card tells about it: the half of BM25 that is known before anything is asked.
+
+    The fields' counts are added with their weights before they are damped: BM25F, Robertson and Zaragoza (2009).
+    """
+    counts: dict[str, float] = {}
+    for field, weight in zip(card_fields(card), FIELD_WEIGHTS, strict=True):
+        for word in _searched(field):
+            counts[word] = counts.get(word, 0.0) + weight
+    damping = K1 * (1 - B + B * sum(counts.values()) / USUAL_WORDS)
+    return {word: count * (K1 + 1) / (count + damping) for word, count in counts.items()}
+
+
+def asked_words(text: str) -> list[str]:
+    """The different words to look a request up by, at most 64: without stop words, unless there is nothing else."""
+    asked = list(dict.fromkeys(_searched(text)))
+    return [word for word in asked if word not in STOP_WORDS][:_ASKED] or asked[:_ASKED]
 
 
 def card_fields(card: ToolCard) -> CardFields:
-    """What a card is found by, by weight."""
+    """What a card is found by with words."""
     properties = card.parameters.get("properties")
-    parameters = list(properties) if isinstance(properties, dict) else []
-    names = [card.title, " ".join(name_parts(card.name))]
-    text = [card.description, *card.examples, *card.tags]
+    parameters = properties if isinstance(properties, dict) else {}
+    told = (each.get("description") for each in list(parameters.values())[:_TOLD_OF] if isinstance(each, dict))
     return CardFields(
-        "\n".join(filter(None, names)),
-        "\n".join(filter(None, text)),
-        " ".join(part for name in parameters for part in name_parts(name)),
+        "\n".join(filter(None, (card.title, card.name))),
+        "\n".join((card.description, *card.examples, *card.tags)),
+        " ".join(parameters),
+        "\n".join(each[:_TOLD] for each in told if isinstance(each, str)),
     )
 
 
@@ -65,10 +104,11 @@ def name_parts(name: str) -> list[str]:
     return [part for run in _RUN.findall(name) for part in (_PART.findall(run) if run.isascii() else [run])]
 
 
-def _ascii_words(run: str) -> list[str]:
+@lru_cache(maxsize=65_536)  # a catalogue says RegionId and instance again and again
+def _ascii_words(run: str) -> tuple[str, ...]:
     whole = re.sub(r"[^a-z0-9]", "", run.lower())
     parts = [_singular(part.lower()) for part in _PART.findall(run)]
-    return parts if len(parts) == 1 or not whole else [whole, *parts]
+    return tuple(parts) if len(parts) == 1 or not whole else (whole, *parts)
 
 
 def _singular(word: str) -> str:
@@ -82,3 +122,11 @@ def _segments(run: str) -> list[str]:
     import rjieba
 
     return [part.lower() for part in rjieba.cut_for_search(run, True) if part.strip()]
+
+
+def _searched(text: str) -> Iterator[str]:
+    """The words of a text, and each character of its Chinese ones: cards and requests seldom choose the same word."""
+    for word in words(text):
+        yield word
+        if len(word) > 1 and not word.isascii():
+            yield from _HAN.findall(word)

@@ -67,15 +67,15 @@ class EffectLedger(Protocol):
         """Ask for the right to cause the effect."""
         ...
 
-    async def finish(self, key: str, command: str, receipt: JsonObject) -> None:
+    async def finish(self, key: str, tenant: str, command: str, receipt: JsonObject) -> None:
         """It happened; the first receipt stays. Raises NotYours."""
         ...
 
-    async def fail(self, key: str, command: str, error: JsonObject) -> None:
+    async def fail(self, key: str, tenant: str, command: str, error: JsonObject) -> None:
         """It certainly did not happen; the key may be claimed again. Raises NotYours."""
         ...
 
-    async def doubt(self, key: str, command: str, error: JsonObject) -> None:
+    async def doubt(self, key: str, tenant: str, command: str, error: JsonObject) -> None:
         """Nobody knows whether it happened. Raises NotYours."""
         ...
 
@@ -124,14 +124,14 @@ class MemoryEffectLedger:
             return Claimed()
         return answer(entry.state, entry.command, command, entry.since, entry.receipt)
 
-    async def finish(self, key: str, command: str, receipt: JsonObject) -> None:
+    async def finish(self, key: str, tenant: str, command: str, receipt: JsonObject) -> None:
         entry = self._change(key, command, "done")
         self._entries[key] = replace(entry, state="done", receipt=entry.receipt or receipt)
 
-    async def fail(self, key: str, command: str, error: JsonObject) -> None:
+    async def fail(self, key: str, tenant: str, command: str, error: JsonObject) -> None:
         self._entries[key] = replace(self._change(key, command, "failed"), state="failed")
 
-    async def doubt(self, key: str, command: str, error: JsonObject) -> None:
+    async def doubt(self, key: str, tenant: str, command: str, error: JsonObject) -> None:
         self._entries[key] = replace(self._change(key, command, "in_doubt"), state="in_doubt")
 
     def _change(self, key: str, command: str, state: EffectState) -> _Entry:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+import structlog
 from pydantic import ValidationError
 
 from runtime.bus import Bus
 from runtime.clock import Clock
 from runtime.errors import Permanent, Retryable
 from runtime.service import Context, Service
+from schemas import subjects
 from schemas.commands import CallTool, PlanCall
 from schemas.errors import MilepostError
 from schemas.events import AnyEvent, CallPlanned, Failure, ToolFailed, ToolInDoubt, ToolReturned
-from schemas.tools import ToolCall, ToolCard, ToolResult, write_key
+from schemas.tools import Refusal, ToolCall, ToolCard, ToolResult, write_key
 from services.tools.by_hand import call_by_hand, call_verb
 from services.tools.ledger import Claim, Done, EffectLedger, InProgress, Mine
+from services.tools.pulse import Pulse
 from tool_adapters.tool import (
     CallContext,
     OutcomeUnknown,
@@ -28,6 +31,9 @@ from tool_adapters.tool import (
     validate,
 )
 
+log = structlog.get_logger("services.tools")
+
+PUBLISHED_AT_ONCE = 256
 WAIT_FOR_OTHER_S = 0.2
 SETTLE_S = 5.0  # a request whose answer was lost may still be on its way
 MAX_ATTEMPTS = 8  # a provider may be away for 25 s: pauses double from 0.2 s
@@ -41,15 +47,19 @@ class Toolbox:
         for tool in self.tools.values():
             checked_card(tool.card)
         self.ledger, self.clock, self.lane, self.tenant = ledger, clock, lane, tenant
+        self.pulse = Pulse()
+        self.refused: dict[str, Refusal] = {}
 
     def service(self) -> Service:
         """The service that answers this host's calls."""
         service = Service(
-            "tools", f"runs {len(self.tools)} tools", lane=self.lane, attempts=MAX_ATTEMPTS, at_once=32, ack_wait_s=10.0
-        )
-        service.on(PlanCall)(self.plan)
-        service.on(CallTool)(self.call)
+            "tools", f"runs {len(self.tools)} tools", lane=self.lane, attempts=MAX_ATTEMPTS, at_once=32, ack_wait_s=10.0,
+            pulse=self.pulse.beat,
+        )  # fmt: skip
+        service.on(PlanCall)(self.pulse.watched(self.plan))
+        service.on(CallTool)(self.pulse.watched(self.call))
         service.answer(call_verb(self.lane))(self.by_hand)
+        service.hears[subjects.refused_of(self.lane)] = self._refused
         return service
 
     def cards(self) -> list[ToolCard]:
@@ -58,13 +68,24 @@ class Toolbox:
 
     async def register(self, bus: Bus) -> None:
         """Publish every tool's card, so that retrieval can find it."""
-        for card in self.cards():
-            await bus.publish_card(self.tenant, card)
+        cards = self.cards()
+        for at in range(0, len(cards), PUBLISHED_AT_ONCE):
+            await asyncio.gather(*(bus.publish_card(self.tenant, card) for card in cards[at : at + PUBLISHED_AT_ONCE]))
 
     async def withdraw(self, bus: Bus) -> None:
         """Take the cards back: nobody answers them any more."""
         for card in self.cards():
             await bus.withdraw_card(self.tenant, card)
+
+    async def _refused(self, subject: str, raw: bytes) -> None:
+        """The catalogue has said no to one of our cards: that is for people to see."""
+        try:
+            refusal = Refusal.model_validate_json(raw)
+        except ValidationError:
+            log.warning("a card was refused", subject=subject)
+            return
+        self.refused[refusal.tool] = refusal
+        log.warning("card refused", tool=refusal.tool, what=refusal.what, why=refusal.why, hint=refusal.hint)
 
     # --- plan ---
 
@@ -210,7 +231,7 @@ class Toolbox:
             result = checked_result(result)
         except ToolError as error:
             result = ToolResult(text=f"It was done; its answer could not be kept. {error.what}")
-        await self.ledger.finish(key, context.order.id, result.model_dump(mode="json"))
+        await self.ledger.finish(key, context.tenant, context.order.id, result.model_dump(mode="json"))
         return ToolReturned(command=command, result=result)
 
     async def _not_done(self, command: CallTool, context: Context, key: str, error: ToolError, again: bool) -> AnyEvent:
@@ -219,12 +240,12 @@ class Toolbox:
         return await self._failed(command, context, key, _failure(error))
 
     async def _failed(self, command: CallTool, context: Context, key: str, failure: Failure) -> AnyEvent:
-        await self.ledger.fail(key, context.order.id, failure.model_dump(mode="json"))
+        await self.ledger.fail(key, context.tenant, context.order.id, failure.model_dump(mode="json"))
         return ToolFailed(command=command, failure=failure)
 
     async def _doubt(self, command: CallTool, context: Context, key: str, why: str) -> AnyEvent:
         failure = Failure(type="InDoubt", what=f"Whether {command.call.name} happened is not known.", why=why)
-        await self.ledger.doubt(key, context.order.id, failure.model_dump(mode="json"))
+        await self.ledger.doubt(key, context.tenant, context.order.id, failure.model_dump(mode="json"))
         return ToolInDoubt(command=command, failure=failure)
 
     # --- gate ---

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from runtime.bus import CardChange, ServiceInfo
-from runtime.errors import Unreachable
+from runtime.errors import Retryable, Unreachable
 from schemas import subjects
 from schemas.commands import CallTool
 from schemas.envelope import Order
@@ -333,6 +333,45 @@ async def test_a_change_that_was_not_taken_in_comes_again(place: Place) -> None:
     await (await anext(changes)).again(0.1)
     assert (await asyncio.wait_for(anext(changes), 5)).card == CLOCK
     await changes.aclose()
+
+
+async def test_a_change_that_comes_again_says_so(place: Place) -> None:
+    bus, reader = (await place.member()).bus, (await place.member()).bus
+    await bus.publish_card("*", CLOCK)
+    changes = reader.cards("group")
+    first_time = await anext(changes)
+    await first_time.again(0.1)
+    assert (first_time.attempt, (await asyncio.wait_for(anext(changes), 5)).attempt) == (1, 2)
+    await changes.aclose()
+
+
+async def test_dropped_cards_come_to_nobody_any_more(place: Place) -> None:
+    bus = (await place.member()).bus
+    other = CLOCK.model_copy(update={"name": "calendar"})
+    for tenant, card in (("*", CLOCK), ("*", other), ("acme", CLOCK), ("acme", RENEW)):
+        await bus.publish_card(tenant, card)
+    await bus.drop_cards("*", CLOCK.lane, CLOCK.name)
+    await bus.drop_cards("acme", RENEW.lane)
+    left = await card_changes(place, "late", 2)
+    assert {(each.tenant, each.name) for each in left} == {("*", "calendar"), ("acme", "clock")}
+
+
+async def test_an_answer_that_says_later_is_told_apart_from_one_that_says_no(place: Place) -> None:
+    server, asker = (await place.member()).bus, (await place.member()).bus
+
+    async def away(_: bytes) -> bytes:
+        raise Retryable("The database does not answer.", hint="wait")
+
+    async def never(_: bytes) -> bytes:
+        raise MilepostError("No.")
+
+    async with server.serve(ServiceInfo("retrieval", "1.0.0", "answers"), {"away": away, "never": never}, dict):
+        with pytest.raises(Retryable, match="does not answer") as caught:
+            await asker.ask(subjects.question("retrieval", "away"), b"", 5.0)
+        assert caught.value.hint == "wait"
+        with pytest.raises(MilepostError, match="No") as caught_no:
+            await asker.ask(subjects.question("retrieval", "never"), b"", 5.0)
+        assert not isinstance(caught_no.value, Retryable)
 
 
 async def test_each_group_of_readers_gets_every_card(place: Place) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from runtime.errors import Permanent
 from runtime.prompt import AFTER_RESULT_MARGIN, FIRST_MARGIN, INSTRUCTIONS
@@ -102,14 +103,25 @@ def drawn(items: Iterable[Item], each: int | None) -> list[Item]:
     return chosen
 
 
+def beside_request(item: Item) -> tuple[Message, ...]:
+    """The item's messages, with its cards before the words of the last request, as runtime.opening puts what was found."""
+    asked = max(index for index, message in enumerate(item.messages) if message.role == "user")
+    found = (Message(role="user", content="", name="tools", part="tools", tools=(card,)) for card in item.cards)
+    return (*item.messages[:asked], *found, *item.messages[asked:])
+
+
 @dataclass
 class Examiner:
-    """Lets a model speak on items, several at once, as the runtime would. leaning: retrieval's view of a request."""
+    """Lets a model speak on items, several at once, as the runtime would. leaning: retrieval's view of a request.
+
+    found: where the cards stand, as AgentSpec.found_tools says.
+    """
 
     model: TextModel
     manner: Manner
     leaning: Leaning | None
     slots: int
+    found: Literal["system", "request"] = "system"
 
     async def judge(self, items: Sequence[Item], verdicts: Verdicts) -> None:
         """Keep a verdict on every item."""
@@ -124,9 +136,10 @@ class Examiner:
         await asyncio.gather(*(one(number, item) for number, item in enumerate(items, start=1)))
 
     async def _verdict(self, item: Item) -> Verdict:
+        in_system = self.found == "system"
         prompt = Prompt(
-            messages=item.messages, tools=item.cards, sampling=Sampling(max_tokens=LONGEST),
-            call_margin=await self._margin(item), manner=self.manner,
+            messages=item.messages if in_system else beside_request(item), tools=item.cards if in_system else (),
+            sampling=Sampling(max_tokens=LONGEST), call_margin=await self._margin(item), manner=self.manner,
         )  # fmt: skip
         try:
             said = await self.model.generate(prompt, on_text=lambda _: None)
@@ -156,6 +169,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--split", choices=("dev", "test", "all"), default="test", help="of the dialogues")
     parser.add_argument("--free", action="store_true", help="unconstrained: the model writes what it likes, then it is read")
     parser.add_argument("--always", action="store_true", help="always call, to see calls apart from the decision")
+    parser.add_argument("--found", choices=("system", "request"), default="system", help="where the tools stand")
     parser.add_argument("--limit", type=int, help="so many items of each group")
     parser.add_argument("--slots", type=int, default=6, help="streams at once")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -169,13 +183,13 @@ def main() -> None:
     items = drawn(found, asked.limit)
     model = OnnxModel.load(asked.folder, slots=asked.slots, context=3072, threads=asked.threads, max_waiting=asked.slots)
     manner = "free" if asked.free else "always" if asked.always else "leaning" if asked.embedder else "constrained"
-    name = f"{asked.set}-{model.name}-{asked.folder.name}-{manner}"
+    name = f"{asked.set}-{model.name}-{asked.folder.name}-{manner}{'' if asked.found == 'system' else '-request'}"
     verdicts = Verdicts(asked.out / f"{name}.jsonl")
     left = [item for item in items if not verdicts.has(item.id)]
     print(f"{name}: {len(items)} items, {len(left)} of them left", file=sys.stderr, flush=True)
     asking = Manner(constrained=not asked.free, calls="required" if asked.always else "auto")
     leaning = Leaning(E5Embedder(asked.embedder, threads=1)) if asked.embedder else None
-    examiner = Examiner(model, asking, leaning, asked.slots)
+    examiner = Examiner(model, asking, leaning, asked.slots, asked.found)
     asyncio.run(examiner.judge(left, verdicts))
     model.close()
     wanted = {item.id for item in items}

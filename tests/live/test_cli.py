@@ -383,6 +383,36 @@ def test_tools_are_listed_found_shown_and_read_by_hand(milepost: Shell) -> None:
     assert milepost.json("tools", "call", "calculator", '{"expression": "6*7"}')["text"] == "6*7 = 42"
 
 
+def test_a_described_api_is_imported_found_shown_and_taken_out_again(milepost: Shell, tmp_path: Path) -> None:
+    paths = {f"/animals/{n}": {"get": {"operationId": f"getAnimal{n}", "summary": f"Feed the animal{n}"}} for n in range(250)}
+    paths["/animals/7"]["delete"] = {"operationId": "freeAnimal", "summary": "Let the tiger go"}
+    file = tmp_path / "zoo.json"
+    file.write_text(json.dumps({"openapi": "3.0.0", "info": {"title": "Zoo"}, "paths": paths}))
+
+    counted = milepost.json("tools", "import", "openapi", str(file), "--dry-run")
+    assert (counted["tools"], milepost.json("tools", "ls", "--lane", "zoo")) == (251, [])
+    first = milepost.json("tools", "import", "openapi", str(file), "--wait")
+    again = milepost.json("tools", "import", "openapi", str(file))
+    assert [first["changed"], first["without_vector"], again["changed"], again["unchanged"]] == [251, 0, 0, 251]
+
+    listed = milepost("tools", "ls", "--lane", "zoo", "-n", "200").out
+    assert "zoo (no host)" in listed and "--all lists them all" in listed
+    assert len(milepost.json("tools", "ls", "--lane", "zoo", "--all")) == 251
+    assert [each["name"] for each in milepost.json("tools", "ls", "--effect", "destructive", "--text", "tiger")] == [
+        "freeAnimal"
+    ]
+    assert "lexical" in milepost("tools", "search", "let the tiger go", "--why").out
+    assert "no host answers zoo" in milepost("tools", "show", "freeAnimal").out
+    assert "no host answers zoo" in milepost("tools", "call", "getAnimal7", code=1).err
+    assert "builtin lives" in milepost("tools", "rm", "--shared", "calculator", code=1).err
+    assert "--shared" in milepost("tools", "rm", "calculator", code=1).err
+
+    assert "1 tool is out" in milepost("tools", "rm", "freeAnimal").out
+    assert len(milepost.json("tools", "rm", "--lane", "zoo")) == 250
+    versions = milepost.json("tools", "show", "freeAnimal", "--versions")
+    assert [(each["card"]["lane"], each["until"] is None) for each in versions] == [("zoo", False)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -411,31 +441,50 @@ def test_knowledge_is_added_found_listed_and_forgotten(milepost: Shell, tmp_path
     (docs / "photo.png").write_bytes(b"\x89PNG")
     (docs / "broken.txt").write_bytes(b"\xff\xfe\x00")
 
-    tried = {Path(each["path"]).name: each for each in milepost.json("knowledge", "add", str(docs), code=1)}
+    tried = {
+        Path(each["path"]).name: each for each in milepost.json("knowledge", "add", str(docs), "--meta", "team=sre", code=1)
+    }
     assert {name: each["state"] for name, each in tried.items()} == {
         "续费.md": "added", "notes.txt": "added", "photo.png": "skipped", "broken.txt": "refused"
     }  # fmt: skip
-    assert "UTF-8" in tried["broken.txt"]["why"]
-    again = milepost.json("knowledge", "add", str(docs / "续费.md"))[0]
-    assert (again["added"], again["kept"]) == (0, 1)
+    assert "utf-16" in tried["broken.txt"]["why"]
+    again = milepost("knowledge", "add", str(docs), *home, "--meta", "team=sre", code=1)
+    assert "2 unchanged" in again.out and "broken.txt" in again.err and "续费.md" not in again.err
 
-    found = milepost.json("knowledge", "search", "实例怎么续费")[0]
-    assert (found["title"], found["heading"]) == ("续费.md", "续费")
+    found = milepost.json("knowledge", "search", "实例怎么续费", "--filter", "team=sre")[0]
+    assert (found["title"], found["heading"], found["source"]) == ("续费", "续费", str(docs / "续费.md"))
+    assert milepost.json("knowledge", "search", "实例怎么续费", "--filter", "team=hr") == []
+    assert "续费.md · characters 0-" in milepost("knowledge", "search", "实例怎么续费", *home).out
     sources = {each["source"] for each in milepost.json("knowledge", "ls")}
     assert str(docs / "notes.txt") in sources
-    milepost("knowledge", "rm", "notes.txt", *home, folder=docs)
+    assert milepost.json("knowledge", "show", str(docs / "notes.txt"))["metadata"] == {"team": "sre"}
+    assert "--yes" in milepost("knowledge", "rm", "notes.txt", *home, folder=docs, code=1).err
+    milepost("knowledge", "rm", "notes.txt", "--yes", *home, folder=docs)
     assert str(docs / "notes.txt") not in {each["source"] for each in milepost.json("knowledge", "ls")}
-    assert "No document" in milepost("knowledge", "rm", "notes.txt", *home, folder=docs, code=1).err
+    assert "No document" in milepost("knowledge", "rm", "notes.txt", "--yes", *home, folder=docs, code=1).err
     assert "There is no" in milepost("knowledge", "add", str(docs / "gone"), code=1).err
-    assert "no document to add" in milepost("knowledge", "add", str(docs / "photo.png"), code=1).err
+    assert "cannot be read" in milepost("knowledge", "add", str(docs / "photo.png"), *home, code=1).err
 
 
-def test_a_document_that_the_bus_cannot_carry_is_named(milepost: Shell, tmp_path: Path) -> None:
+def test_a_collection_is_searched_and_forgotten_by_itself(milepost: Shell, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.md").write_text(f"# {name}\n\nQuokkas smile, says {name}.\n")
+    milepost.json("knowledge", "add", str(tmp_path), "--collection", "zoo", "--glob", "a.*", "--title", "Quokkas")
+    milepost.json("knowledge", "add", str(tmp_path), "--collection", "zoo")
+    assert {each["title"] for each in milepost.json("knowledge", "ls", "--collection", "zoo")} == {"Quokkas", "b"}
+    found = milepost.json("knowledge", "search", "quokkas smile", "-k", "2", "--collection", "zoo", "--collection", "default")
+    assert {each["title"] for each in found} == {"Quokkas", "b"}
+    assert (
+        "--yes" in milepost("knowledge", "rm", "--collection", "zoo", "--home", str(milepost.folder / ".milepost"), code=1).err
+    )
+    assert milepost.json("knowledge", "rm", "--collection", "zoo", "--yes")["documents"] == 2
+    assert milepost.json("knowledge", "ls", "--collection", "zoo") == []
+
+
+def test_a_document_that_one_message_cannot_carry_is_added(milepost: Shell, tmp_path: Path) -> None:
     (tmp_path / "large.txt").write_text("word " * 300_000)
-
-    (tried,) = milepost.json("knowledge", "add", str(tmp_path / "large.txt"), code=1)
-
-    assert tried["state"] == "refused" and "split it" in tried["why"]
+    (tried,) = milepost.json("knowledge", "add", str(tmp_path / "large.txt"), "--collection", "large")
+    assert tried["state"] == "added" and tried["tokens"] > 0
 
 
 # --- at a terminal everything fits ---

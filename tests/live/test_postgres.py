@@ -61,7 +61,7 @@ async def test_no_server_is_one_retryable_error(tmp_path: Path) -> None:
 
 async def test_a_value_that_postgres_cannot_hold_is_refused_for_good(engine: AsyncEngine) -> None:
     with pytest.raises(StoreRefused):
-        await PostgresToolIndex(engine, "e").upsert("acme", CARD, [1.0, 2.0])
+        await PostgresToolIndex(engine, "e").embedded({"text": [1.0, 2.0]})
     with pytest.raises(StoreRefused):
         await PostgresRunIndex(engine).watermark("a\x00b")
 
@@ -87,7 +87,7 @@ async def test_the_stores_recover_by_themselves_when_postgres_was_killed(own_ser
     engine = connect(own_server.url)
     ledger = PostgresEffectLedger(engine)
     assert await ledger.claim("k1", "acme", "r", "c1", "t", {}, "s", NOW) == Claimed()
-    assert await succeeded_at_once(lambda: ledger.finish("k1", "c1", {"n": 1}))
+    assert await succeeded_at_once(lambda: ledger.finish("k1", "acme", "c1", {"n": 1}))
 
     own_server.process.send(signal.SIGKILL)
     await own_server.process.gone()

@@ -20,8 +20,11 @@ from services.llm.service import llm_service
 from services.memory.memory_store import MemoryConversationStore
 from services.memory.service import memory_service
 from services.retrieval.embedder import HashEmbedder
-from services.retrieval.memory_index import MemoryKnowledgeIndex, MemoryToolIndex
-from services.retrieval.service import Retrieval
+from services.retrieval.knowledge import Knowledge
+from services.retrieval.memory_knowledge_index import MemoryKnowledgeIndex
+from services.retrieval.memory_tool_index import MemoryToolIndex
+from services.retrieval.selection import Selection
+from services.retrieval.service import retrieval_service
 from services.tools.ledger import MemoryEffectLedger
 from services.tools.service import Toolbox
 from tests.support.simulation import working
@@ -74,18 +77,20 @@ def breaking() -> str:
 async def test_a_bad_tool_does_not_end_the_run(bad: Tool, event: type[ToolFailed | ToolInDoubt], told: str) -> None:
     broker, clock, name = MemoryBroker(), SystemClock(), bad.card.name
     toolbox = Toolbox([bad], MemoryEffectLedger(), clock, lane="test")
-    retrieval = Retrieval(MemoryToolIndex(), MemoryKnowledgeIndex(), HashEmbedder(), clock)
+    embedder = HashEmbedder()
+    selection = Selection(MemoryToolIndex(), embedder)
+    knowledge = Knowledge(MemoryKnowledgeIndex(), embedder, clock)
     call = {"role": "user", "call": [{"name": name, "arguments": {}}]}
     model = ScriptedModel(Script.model_validate({"rules": [call, {"role": "tool", "match": ".*", "say": "It said: {0}"}]}))
     services = [
         toolbox.service(),
-        retrieval.service(),
+        retrieval_service(selection, knowledge, embedder),
         memory_service(MemoryConversationStore(), clock),
         llm_service(Models.of(model), clock),
     ]
     workers = [Worker(service, broker, broker, clock, name="w").run(drain_s=0.1) for service in services]
     await toolbox.register(broker)
-    async with working(Conductor(broker, broker, clock, name="c").run(), retrieval.follow_cards(broker), *workers):
+    async with working(Conductor(broker, broker, clock, name="c").run(), selection.follow_cards(broker), *workers):
         client = Client(broker, broker, clock)
         asked = await client.ask("use it", agent=AgentSpec(tools=(name,), tool_k=0, knowledge_k=0))
         ended = await see_through(client, asked.run, limit_s=20.0)

@@ -10,7 +10,7 @@ import pytest
 from schemas import subjects
 from schemas.agent import AgentSpec, Budget
 from schemas.events import RunCancelled, RunCompleted, RunFailed, TurnQueued
-from services.retrieval.service import AddDocument
+from services.retrieval.knowledge import AddDocument
 from tests.support.stack import OPERATOR, LocalStack, reached, see_through
 
 TALKER = AgentSpec(name="talker", tool_k=0, knowledge_k=0)

@@ -18,8 +18,11 @@ from services.llm.service import llm_service
 from services.memory.memory_store import MemoryConversationStore
 from services.memory.service import memory_service
 from services.retrieval.embedder import HashEmbedder
-from services.retrieval.memory_index import MemoryKnowledgeIndex, MemoryToolIndex
-from services.retrieval.service import Retrieval
+from services.retrieval.knowledge import Knowledge
+from services.retrieval.memory_knowledge_index import MemoryKnowledgeIndex
+from services.retrieval.memory_tool_index import MemoryToolIndex
+from services.retrieval.selection import Selection
+from services.retrieval.service import retrieval_service
 from services.tools.ledger import MemoryEffectLedger
 from services.tools.service import Toolbox
 from tests.support.openai_server import _chunk, serving
@@ -44,7 +47,9 @@ def calling(arguments: str) -> list[dict[str, object] | str]:
 async def test_a_remote_model_is_corrected_then_obeyed_then_replaced() -> None:
     broker, clock = MemoryBroker(), SystemClock()
     toolbox = Toolbox([add], MemoryEffectLedger(), clock, lane="test")
-    retrieval = Retrieval(MemoryToolIndex(), MemoryKnowledgeIndex(), HashEmbedder(), clock)
+    embedder = HashEmbedder()
+    selection = Selection(MemoryToolIndex(), embedder)
+    knowledge = Knowledge(MemoryKnowledgeIndex(), embedder, clock)
     local = ScriptedModel(Script.model_validate({"rules": [{"role": "tool", "match": r"(\d+)", "say": "It is {1}."}]}))
     async with serving(None) as server:
 
@@ -57,7 +62,7 @@ async def test_a_remote_model_is_corrected_then_obeyed_then_replaced() -> None:
 
         services = [
             toolbox.service(),
-            retrieval.service(),
+            retrieval_service(selection, knowledge, embedder),
             memory_service(MemoryConversationStore(), clock),
             llm_service(Models("remote", bring), clock),
         ]
@@ -65,7 +70,7 @@ async def test_a_remote_model_is_corrected_then_obeyed_then_replaced() -> None:
         server.statuses = []
         workers = [Worker(service, broker, broker, clock, name="w").run(drain_s=0.1) for service in services]
         await toolbox.register(broker)
-        async with working(Conductor(broker, broker, clock, name="c").run(), retrieval.follow_cards(broker), *workers):
+        async with working(Conductor(broker, broker, clock, name="c").run(), selection.follow_cards(broker), *workers):
             client = Client(broker, broker, clock)
             asked = await client.ask("19 and 23?", agent=AGENT)
             async for update in client.follow(asked.run):

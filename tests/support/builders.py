@@ -197,13 +197,16 @@ class RunUnderTest:
         found = tuple(ScoredCard(card=card, score=1.0) for card in cards or CARDS)
         return self.answer(ToolsSelected(command=self.one(SelectTools), tools=found, catalog="all", searched=len(found)))
 
-    def gather(self, *cards: ToolCard) -> list[AnyCommand]:
+    def gather(
+        self, *cards: ToolCard, told: MemoryRecalled | None = None, passages: tuple[Passage, ...] = ()
+    ) -> list[AnyCommand]:
         """Answer what the first generation waits for; gives the commands of the last answer."""
         if self.open(SelectTools):
             self.gather_tools(*cards)
         for _, search in self.open(RetrieveKnowledge):
-            self.answer(KnowledgeRetrieved(command=search, passages=(passage(),)))
-        return self.answer(MemoryRecalled(command=self.one(RecallMemory)))
+            self.answer(KnowledgeRetrieved(command=search, passages=passages or (passage(),)))
+        recall = self.one(RecallMemory)
+        return self.answer(told.model_copy(update={"command": recall}) if told else MemoryRecalled(command=recall))
 
     def say(self, *calls: ToolCall, text: str = "") -> list[AnyCommand]:
         """The model calls, or answers with text."""
@@ -236,9 +239,9 @@ class RunUnderTest:
         return self.state.outcome
 
 
-def ready(agent: AgentSpec | None = None, *cards: ToolCard) -> RunUnderTest:
+def ready(agent: AgentSpec | None = None, *cards: ToolCard, passages: tuple[Passage, ...] = ()) -> RunUnderTest:
     """A run whose first generation is open."""
     run = RunUnderTest(agent)
     run.begin()
-    run.gather(*cards)
+    run.gather(*cards, passages=passages)
     return run

@@ -31,7 +31,7 @@ def _describe() -> dict[str, object]:
 
 
 RULES: list[dict[str, object]] = [
-    {"role": "user", "match": r"\[(?P<source>[^\]]+)\] (?P<said>[^\n]+)\n.*[?？]$", "say": "{said} ({source})"},
+    {"role": "user", "match": r"\[1\] (?P<source>[^\n]+)\n> (?P<said>[^\n]+)\n.*[?？]$", "say": "{said} ({source})"},
     *(rule for period, unit in PERIODS for rule in _renewals(period, unit)),
     _describe(),
     {"role": "user", "match": "time", "call": [{"name": "current_time", "arguments": {"timezone": "Asia/Shanghai"}}]},

@@ -62,14 +62,14 @@ class RealNats:
 @pytest.fixture
 def home() -> Iterator[Path]:
     """An empty data directory that every account may enter (pytest's own are closed to `nobody`)."""
-    with _open_folder() as folder:
+    with open_folder() as folder:
         yield folder
 
 
 @pytest.fixture(scope="session")
 def real_nats() -> Iterator[RealNats]:
     """The session's nats-server, fsync always; for tests that kill it."""
-    with _open_folder() as folder:
+    with open_folder() as folder:
         server = RealNats(folder)
         yield server
         server.close()
@@ -90,7 +90,7 @@ def migrate() -> Callable[[str], None]:
 @pytest.fixture(scope="session")
 def postgres_cluster(migrate: Callable[[str], None]) -> Iterator[Server]:
     """The session's PostgreSQL, with a migrated template database."""
-    with _open_folder() as folder:
+    with open_folder() as folder:
         server = _finish(postgres.start(folder))
         _administer(server, f"create database {_TEMPLATE} template {postgres.DATABASE}")
         migrate(_database(server, _TEMPLATE))
@@ -107,7 +107,7 @@ def postgres_url(postgres_cluster: Server) -> Iterator[str]:
     _administer(postgres_cluster, f"drop database {name} with (force)")
 
 
-class _open_folder:
+class open_folder:
     """A temporary folder with a short path that others may pass through; removed at the end."""
 
     def __enter__(self) -> Path:

@@ -8,6 +8,7 @@ import pytest
 
 from runtime import policy, prompt
 from runtime.advance import advance
+from runtime.orders import order_of
 from schemas.commands import (
     AnyCommand,
     CallTool,
@@ -21,6 +22,7 @@ from schemas.commands import (
     StartTimer,
     StoreTurn,
 )
+from schemas.envelope import Order, new_fact
 from schemas.errors import ProtocolError
 from schemas.events import (
     ApprovalGranted,
@@ -38,7 +40,7 @@ from schemas.events import (
 )
 from schemas.ids import CANCEL_SLOT, REQUEST_SLOT
 from schemas.messages import Generation
-from schemas.tools import ToolResult
+from schemas.tools import Part, ToolResult
 from tests.support.builders import (
     CLOCK,
     DESTROY,
@@ -675,3 +677,69 @@ def test_equal_prefixes_give_equal_ids_and_another_cause_gives_another_id() -> N
 def test_a_write_never_takes_the_way_of_a_read(card) -> None:
     run = ready(NO_ASKING, card)
     assert kinds(run.say(call(card.name))) == ["PlanCall"]
+
+
+# --- what is recalled, retrieved and left to later turns ------------------------------------------------
+
+
+def test_what_the_agent_wants_recalled_and_from_where_is_asked() -> None:
+    wanted = {"similar": 2, "facts": 3, "summary": False}
+    run = RunUnderTest(spec(recall=wanted, knowledge_host="own", filters={"language": "zh"}, collections=("faq",)))
+    run.begin()
+    recall, retrieve = run.one(RecallMemory), run.one(RetrieveKnowledge)
+    assert (recall.similar, recall.facts, recall.summary) == (2, 3, False)
+    assert (retrieve.collections, retrieve.host, retrieve.lane, retrieve.filters) == (
+        ("faq",),
+        "own",
+        "own",
+        {"language": "zh"},
+    )
+
+
+@pytest.mark.parametrize("decider", ["1", "2"])
+def test_a_run_of_an_earlier_decider_asks_for_what_it_knew(decider: str) -> None:
+    run = RunUnderTest(spec(recall={"similar": 2}, knowledge_host="own", filters={"language": "zh"}))
+    fact = new_fact(
+        run.request, run=run.id, tenant=run.tenant, slot=REQUEST_SLOT, source="/milepost/client/test", time=NOW, decider=decider
+    )  # fmt: skip
+    run.hear(fact)
+    recall, retrieve = run.one(RecallMemory), run.one(RetrieveKnowledge)
+    assert "similar" not in recall.model_dump(mode="json")
+    assert (recall.facts, recall.summary, retrieve.host, retrieve.filters) == (0, False, "main", {})
+    run.gather()
+    run.say(call())
+    run.returns(run.one(CallTool))
+    run.say(text="It is noon.")
+    assert run.one(StoreTurn).results_of == ()
+    assert set(order_of_open(run, StoreTurn).material) == {"task", "answer"}
+
+
+def order_of_open(run: RunUnderTest, kind: type[AnyCommand]) -> Order:
+    (decision,) = [each for each in run.decided if isinstance(each.command, kind) and each.id in run.state.outstanding]
+    return order_of(decision, run.state, source="/milepost/conductor/test", time=NOW)
+
+
+def test_a_turn_keeps_what_its_tools_gave() -> None:
+    run = ready(spec(approval="never"))
+    (draw,) = run.say(call(id="c1", what="cat"))
+    picture = Part(kind="image", ref="blob:1", media_type="image/png")
+    sound = Part(kind="audio", text="meow", ref="blob:2", media_type="audio/wav")
+    result = ToolResult(text="a cat", parts=(picture, sound, Part(kind="text", text="a cat")))
+    run.answer(ToolReturned(command=draw, result=result))
+    (clock,) = run.say(call(id="c2"))
+    run.returns(clock, "noon")
+    (failing,) = run.say(call(id="c3", n=3))
+    run.denies(failing)
+    run.say(text="Here it is.")
+    store = run.one(StoreTurn)
+    told = [stored.fact.id for stored in run.log if isinstance(stored.fact.body, ToolReturned)]
+    assert list(store.results_of) == told
+    assert order_of_open(run, StoreTurn).material == {
+        "task": run.request.task,
+        "answer": "Here it is.",
+        "results": [
+            {"tool": "clock", "text": "a cat", "kind": "image", "ref": "blob:1", "media_type": "image/png"},
+            {"tool": "clock", "text": "meow", "kind": "audio", "ref": "blob:2", "media_type": "audio/wav"},
+            {"tool": "clock", "text": "noon", "kind": "text", "ref": None, "media_type": None},
+        ],
+    }

@@ -102,8 +102,10 @@ def test_help_loads_nothing_heavy() -> None:
     [
         "up", "down", "status", "config", "service", "ask", "chat", "replay", "doctor", "asyncapi",
         "runs", "runs ls", "runs show", "runs follow", "runs cancel", "runs approve", "runs refuse", "runs export",
-        "tools", "tools ls", "tools search", "tools show", "tools call",
-        "knowledge", "knowledge add", "knowledge search", "knowledge ls", "knowledge rm", "models", "models ls", "models pull",
+        "tools", "tools ls", "tools search", "tools show", "tools call", "tools rm", "tools import", "tools import aliyun",
+        "tools import openapi",
+        "knowledge", "knowledge add", "knowledge search", "knowledge ls", "knowledge rm", "knowledge show",
+        "models", "models ls", "models pull",
         "models show", "models build", "models verify", "models bench", "models add", "models export", "models remote",
         "models rm",
     ],

@@ -149,7 +149,7 @@ def test_what_does_not_fit_is_left_out_oldest_first_and_said() -> None:
         return sum(len(message.content) for message in each.messages)
 
     def fit(limit: int) -> tuple[Prompt, tuple[str, ...]]:
-        return fitted(prompt, lambda each: size(each) <= limit)
+        return fitted(prompt, size, limit)
 
     assert fit(size(prompt)) == (prompt, ())
     less, told = fit(size(prompt) - 1)
@@ -166,8 +166,8 @@ def test_what_does_not_fit_is_left_out_oldest_first_and_said() -> None:
 
 def test_a_prompt_that_is_all_request_has_nothing_to_leave_out() -> None:
     prompt = Prompt(messages=(SYSTEM, said("user", "U" * 99, origin="user")))
-    assert fitted(prompt, lambda _: False) == (prompt, ())
-    assert fitted(Prompt(messages=()), lambda _: False) == (Prompt(messages=()), ())
+    assert fitted(prompt, lambda _: 1, 0) == (prompt, ())
+    assert fitted(Prompt(messages=()), lambda _: 1, 0) == (Prompt(messages=()), ())
 
 
 def test_a_tokenizer_of_another_kind_is_refused(tmp_path: Path) -> None:

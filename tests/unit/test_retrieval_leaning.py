@@ -46,3 +46,25 @@ async def test_the_background_is_embedded_once() -> None:
 async def test_where_nothing_is_known_nothing_is_said() -> None:
     assert await Leaning(HashEmbedder()).of("renew it", [CARD]) is None
     assert await Leaning(Placed(0.9, 0.85)).of("hello", []) is None
+
+
+class Read(Placed):
+    """Keeps the passages it is given."""
+
+    def __init__(self) -> None:
+        super().__init__(0.9, 0.85)
+        self.passages: list[str] = []
+
+    async def embed(self, texts: Sequence[str], kind: Kind) -> list[list[float]]:
+        self.passages += texts if kind == "passage" else []
+        return await super().embed(texts, kind)
+
+
+async def test_cards_are_read_as_when_the_constants_were_picked() -> None:
+    schema = {"type": "object", "properties": {"InstanceId": {}, "periodUnit": {}}}
+    card = ToolCard(
+        name="RenewInstance", title="续费", description="Renews.", parameters=schema, examples=("e",), tags=("ecs",)
+    )
+    read = Read()
+    await Leaning(read).of("renew it", [card])
+    assert read.passages[0] == "续费\nRenew Instance\nRenews.\ne\necs\nInstance Id period Unit"

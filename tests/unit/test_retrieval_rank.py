@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from services.retrieval.rank import best, bm25, fuse, trigram_similarity
+from services.retrieval.rank import WORTH, best, bm25, fuse, score, trigram_similarity
 
 
 def test_bm25_is_the_formula() -> None:
@@ -42,3 +42,28 @@ def test_similarity_is_that_of_pg_trgm() -> None:
     assert trigram_similarity("word", "two words") == pytest.approx(0.363636, abs=1e-6)  # from pg_trgm's manual
     assert trigram_similarity("Renew_Instance", "renew instance") == 1.0
     assert trigram_similarity("", "x") == 0.0
+
+
+def test_a_score_is_the_sum_of_what_each_list_gives() -> None:
+    raw = {"a": {"dense": 0.5, "lexical": 10.0, "name": 1.0}}
+    parts = {f"from_{name}": worth * raw["a"][name] for name, worth in WORTH.items()}
+    assert score(raw) == {"a": {**parts, "fused": pytest.approx(sum(parts.values()))}}
+
+
+def test_words_decide_where_vectors_hardly_differ_and_only_there() -> None:
+    near = score({"a": {"dense": 0.61, "lexical": 2.0}, "b": {"dense": 0.60, "lexical": 12.0}})
+    far = score({"a": {"dense": 0.80, "lexical": 2.0}, "b": {"dense": 0.40, "lexical": 12.0}})
+    assert near["b"]["fused"] > near["a"]["fused"]
+    assert far["a"]["fused"] > far["b"]["fused"]
+
+
+def test_a_card_without_a_vector_counts_as_far_as_the_farthest() -> None:
+    scored = score({"a": {"dense": 0.7}, "b": {"dense": 0.3}, "new": {"lexical": 5.0}})
+    assert scored["new"]["from_dense"] == scored["b"]["from_dense"]
+    assert scored["b"]["fused"] < scored["new"]["fused"] < scored["a"]["fused"]
+
+
+def test_without_vectors_words_and_names_alone_rank() -> None:
+    scored = score({"a": {"lexical": 5.0}, "b": {"lexical": 4.0, "name": 0.5}, "c": {}})
+    assert sorted(scored, key=lambda key: -scored[key]["fused"]) == ["b", "a", "c"]
+    assert score({}) == {}

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from schemas.tools import ToolCard
-from services.retrieval.words import card_fields, card_text, identifiers, name_parts, words
+from services.retrieval.rank import K1
+from services.retrieval.words import asked_words, card_fields, card_text, card_weights, identifiers, name_parts, words
 
 
 @pytest.mark.parametrize(
@@ -60,17 +61,70 @@ def test_a_hostile_text_takes_no_longer_than_its_length() -> None:
     assert time.perf_counter() - started < 10
 
 
-def test_a_card_is_read_by_weight() -> None:
-    schema = {"type": "object", "properties": {"InstanceId": {}, "periodUnit": {}}}
-    card = ToolCard(
-        name="RenewInstance", title="续费", description="Renews.", parameters=schema, examples=("e",), tags=("ecs",)
+SCHEMA = {"type": "object", "properties": {"InstanceId": {"description": "which server"}, "periodUnit": {}}}
+CARD = ToolCard(
+    name="RenewInstance",
+    title="续费",
+    description="Pays  on.\nFor long.",
+    parameters=SCHEMA,
+    examples=("an example",),
+    tags=("ecs",),
+)
+
+
+def test_a_card_has_fields() -> None:
+    assert card_fields(CARD) == (
+        "续费\nRenewInstance",
+        "Pays  on.\nFor long.\nan example\necs",
+        "InstanceId periodUnit",
+        "which server",
     )
-    assert card_fields(card) == ("续费\nRenew Instance", "Renews.\ne\necs", "Instance Id period Unit")
-    assert card_text(card) == "续费\nRenew Instance\nRenews.\ne\necs\nInstance Id period Unit"
 
 
-def test_a_card_without_parameters_is_its_name_and_description() -> None:
-    assert card_text(ToolCard(name="now", description="Tells the time.", parameters={})) == "now\nTells the time."
+def test_a_card_is_embedded_without_its_parameters_and_its_name_comes_last() -> None:
+    assert card_text(CARD) == "续费\nPays on. For long. an example\nRenew Instance"
+
+
+def test_a_title_that_is_the_name_again_is_not_said_twice() -> None:
+    card = ToolCard(name="renew_instance", title="Renew Instance", description="Pays on.", parameters={})
+    assert card_text(card) == "Pays on.\nrenew Instance".replace("Instance", "instance")
+
+
+def test_a_word_weighs_by_where_it_stands() -> None:
+    weights = card_weights(CARD)
+    assert weights["renew"] > weights["unit"] > weights["which"] > 0
+    assert weights["instance"] > weights["renew"]  # it stands in a parameter as well
+
+
+def test_a_word_weighs_less_in_a_longer_card_and_never_more_than_its_bound() -> None:
+    short = ToolCard(name="a", description="renew", parameters={})
+    long = ToolCard(name="a", description="renew " + "other " * 200, parameters={})
+    often = ToolCard(name="a", description="renew " * 600, parameters={})
+    assert card_weights(short)["renew"] > card_weights(long)["renew"]
+    assert card_weights(often)["renew"] < K1 + 1
+
+
+def test_a_card_with_a_strange_schema_is_still_read() -> None:
+    card = ToolCard(name="now", description="Tells the time.", parameters={"properties": {"a": 1, "b": {"description": 2}}})
+    assert card_fields(card).parameters == "a b"
+    assert card_fields(card).told == ""
+    assert card_fields(ToolCard(name="now", description="x", parameters={"properties": []})).parameters == ""
+
+
+def test_stop_words_are_not_asked_for_unless_there_is_nothing_else() -> None:
+    assert asked_words("Could you please renew my instance?") == ["renew", "instance"]
+    assert asked_words("我想续费") == ["续费", "续", "费"]
+    assert asked_words("What can you do?") == ["what", "can", "you", "do"]
+    assert asked_words("?!") == []
+
+
+def test_chinese_is_found_by_its_characters_as_well() -> None:
+    card = ToolCard(name="a", description="修改实例的续费方式", parameters={})
+    assert {"续", "费"} <= set(card_weights(card)) & set(asked_words("续个费"))
+
+
+def test_of_a_long_request_only_so_many_words_are_asked_for() -> None:
+    assert len(asked_words(" ".join(f"word{number}x" for number in range(500)))) == 64
 
 
 def test_name_parts_keep_what_is_no_word() -> None:

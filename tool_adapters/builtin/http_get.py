@@ -10,7 +10,8 @@ import html
 import ipaddress
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from schemas.tools import Part, ToolResult
@@ -59,10 +60,20 @@ def http_get(*, allow: Iterable[str] = ()) -> PythonTool[[str, CallContext], obj
 
 
 async def fetch(url: str, allowed: frozenset[str], timeout_s: float) -> ToolResult:
-    """GET a public address, following at most 3 redirects, each checked anew.
+    """GET a public address as text.
 
     Raises InvalidArguments for an address that may not be asked, ToolRefused for what it answered,
     ToolUnavailable when it cannot be reached.
+    """
+    async with opened(url, allowed, timeout_s, accept="text/*, application/json") as response:
+        return await _read(response)
+
+
+@asynccontextmanager
+async def opened(url: str, allowed: frozenset[str], timeout_s: float, *, accept: str) -> AsyncIterator[aiohttp.ClientResponse]:
+    """What a public address answers, after at most 3 redirects, each checked anew; its body can be read in the block.
+
+    Raises what fetch raises, in the block too.
     """
     import aiohttp
     from yarl import URL
@@ -73,11 +84,10 @@ async def fetch(url: str, allowed: frozenset[str], timeout_s: float) -> ToolResu
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session:
             target = _checked(URL(url), allowed)
             for _ in range(REDIRECTS + 1):
-                async with session.get(
-                    target, allow_redirects=False, headers={"accept": "text/*, application/json"}
-                ) as response:
+                async with session.get(target, allow_redirects=False, headers={"accept": accept}) as response:
                     if response.status not in (301, 302, 303, 307, 308):
-                        return await _read(response)
+                        yield response
+                        return
                     target = _checked(target.join(URL(response.headers.get("location", ""))), allowed)
     except ValueError as error:
         raise InvalidArguments(f"{url!r} is no web address.", why=str(error)[:200]) from error

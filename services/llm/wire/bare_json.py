@@ -14,7 +14,7 @@ from services.llm.wire.reading import asked, object_at, skip_blanks
 # BFCL simple, multiple and irrelevance) better than Qwen's own <tools> block (0.85), in half the tokens; untuned, it never
 # writes <tool_call> (log-probability -23), so a call is one bare line of JSON.
 OFFER = (
-    "\n\nFunctions:\n{functions}\n"
+    "\n\nFunctions:\n{functions}"
     "reply(text: string): Answer in words. For greetings, general knowledge, and all that no other function does.\n\n"
     'To call a function, write a JSON object on one line: {{"name": <function name>, "arguments": {{...}}}}'
 )
@@ -30,13 +30,18 @@ class BareJson(Wire):
     """The form of models that were not trained to call tools."""
 
     name = "json"
+    further = "Further functions for this request:"
     several = True
     opening = Markup('{"name": "')
     between = Markup('\n{"name": "')
 
     def offer(self, cards: Sequence[ToolCard]) -> Text:
         """A line for each tool."""
-        return (OFFER.format(functions="\n".join(function_line(card) for card in cards)),)
+        return (OFFER.format(functions="".join(f"{function_line(card)}\n" for card in cards)),)
+
+    def listed(self, cards: Sequence[ToolCard]) -> Text:
+        """A line for each."""
+        return ("\n".join(function_line(card) for card in cards),)
 
     def body(self, name: str, arguments: Mapping[str, object], card: ToolCard | None) -> Text:
         """The rest of the line."""

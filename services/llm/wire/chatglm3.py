@@ -31,8 +31,14 @@ class ChatGLM3(Wire):
 
     def offer(self, cards: Sequence[ToolCard]) -> Text:
         """The list of tools as JSON."""
-        tools = written([function(card) for card in cards])
-        return (f"\n\nAnswer the following questions as best as you can. You have access to the following tools:\n{tools}",)
+        return (
+            "\n\nAnswer the following questions as best as you can. You have access to the following tools:\n",
+            *self.listed(cards),
+        )
+
+    def listed(self, cards: Sequence[ToolCard]) -> Text:
+        """One list of JSON."""
+        return (written([function(card) for card in cards]),)
 
     def body(self, name: str, arguments: Mapping[str, object], card: ToolCard | None) -> Text:
         """The name, and the fenced call."""

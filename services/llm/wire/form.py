@@ -52,13 +52,14 @@ class Malformed(ValueError):
 class Wire(ABC):
     """One wire format.
 
-    several: one reply may hold several calls. opening: what stands before the name of the first call; between: after
-    a call, up to the name of the next; closing: after the last. answer: what an answer begins with. inline: results
-    stand in the assistant's own turn, which then goes on. stops: what ends a
-    reply that nothing constrains, for what would follow is not the model's to say.
+    further: what stands before tools that are offered later. several: one reply may hold several calls. opening: what
+    stands before the name of the first call; between: after a call, up to the name of the next; closing: after the last.
+    answer: what an answer begins with. inline: results stand in the assistant's own turn, which then goes on. stops: what
+    ends a reply that nothing constrains, for what would follow is not the model's to say.
     """
 
     name: str
+    further = "Further tools for this request:"
     several = False
     opening = Markup("")
     between = Markup("")
@@ -70,6 +71,14 @@ class Wire(ABC):
     @abstractmethod
     def offer(self, cards: Sequence[ToolCard]) -> Text:
         """How tools are announced, as what follows the system message."""
+
+    @abstractmethod
+    def listed(self, cards: Sequence[ToolCard]) -> Text:
+        """The tools alone, as they stand in an offer."""
+
+    def more(self, cards: Sequence[ToolCard]) -> Text:
+        """How further tools are announced to a model that knows how to call."""
+        return (f"{self.further}\n", *self.listed(cards))
 
     @abstractmethod
     def body(self, name: str, arguments: Mapping[str, object], card: ToolCard | None) -> Text:

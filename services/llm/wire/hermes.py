@@ -23,15 +23,19 @@ class Hermes(Wire):
 
     def offer(self, cards: Sequence[ToolCard]) -> Text:
         """A JSON object for each tool between <tools> and </tools>."""
-        tools = "\n".join(written({"type": "function", "function": function(card)}) for card in cards)
         return (
             "\n\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
             "You are provided with function signatures within <tools></tools> XML tags:\n",
-            Markup("<tools>"), f"\n{tools}\n", Markup("</tools>"),
+            *self.listed(cards),
             "\n\nFor each function call, return a json object with function name and arguments within ",
             Markup(f"{OPEN}{CLOSE}"), " XML tags:\n", Markup(OPEN),
             '\n{"name": <function-name>, "arguments": <args-json-object>}\n', Markup(CLOSE),
         )  # fmt: skip
+
+    def listed(self, cards: Sequence[ToolCard]) -> Text:
+        """The block in its tags."""
+        tools = "\n".join(written({"type": "function", "function": function(card)}) for card in cards)
+        return (Markup("<tools>"), f"\n{tools}\n", Markup("</tools>"))
 
     def body(self, name: str, arguments: Mapping[str, object], card: ToolCard | None) -> Text:
         """From the name to the closing tag."""

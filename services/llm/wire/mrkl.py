@@ -28,15 +28,18 @@ class Mrkl(Wire):
 
     def offer(self, cards: Sequence[ToolCard]) -> Text:
         """A line for each tool, and the fields of a reply."""
-        tools = "\n".join(
-            f"{card.name}: {' '.join(card.description.split())} Input: {written(card.parameters)}" for card in cards
-        )
-        names = ", ".join(card.name for card in cards)
+        tools = "".join(self.listed(cards))
+        names = f", one of {', '.join(card.name for card in cards)}" if cards else ""
         return (
             f"\n\nYou have these tools:\n\n{tools}\n\nWrite in this form:\n\nThought: what is to be done\n"
-            f"Action: a tool, one of {names}\nAction Input: its arguments as JSON\nObservation: the tool's result\n"
+            f"Action: a tool{names}\nAction Input: its arguments as JSON\nObservation: the tool's result\n"
             f"(these four may repeat)\n{FINAL} the answer in words",
         )
+
+    def listed(self, cards: Sequence[ToolCard]) -> Text:
+        """A line for each."""
+        lines = (f"{card.name}: {' '.join(card.description.split())} Input: {written(card.parameters)}" for card in cards)
+        return ("\n".join(lines),)
 
     def body(self, name: str, arguments: Mapping[str, object], card: ToolCard | None) -> Text:
         """The name and the input."""

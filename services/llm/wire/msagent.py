@@ -25,13 +25,16 @@ class MSAgent(Wire):
 
     def offer(self, cards: Sequence[ToolCard]) -> Text:
         """A numbered list of JSON schemas."""
-        tools = "\n\n".join(f"{number}. {written(function(card))}" for number, card in enumerate(cards, 1))
         return (
             "\n\nTo use a tool, write its JSON with api_name and parameters between ", Markup(OPEN), " and ", Markup(CLOSE),
             ":\n", Markup(f'{OPEN}```JSON\n{{"api_name": <name>, "parameters": {{...}}}}\n```{CLOSE}'),
             "\nIts result follows between ", Markup(RESULT_OPEN), " and ", Markup(RESULT_CLOSE),
-            f"; answer from it in words. Without need of a tool, answer in words at once.\n\nTools:\n\n{tools}",
+            "; answer from it in words. Without need of a tool, answer in words at once.\n\nTools:\n\n", *self.listed(cards),
         )  # fmt: skip
+
+    def listed(self, cards: Sequence[ToolCard]) -> Text:
+        """Numbered."""
+        return ("\n\n".join(f"{number}. {written(function(card))}" for number, card in enumerate(cards, 1)),)
 
     def body(self, name: str, arguments: Mapping[str, object], card: ToolCard | None) -> Text:
         """From the name to the closing tag."""

@@ -22,12 +22,15 @@ class OpenAI(Wire):
 
     def offer(self, cards: Sequence[ToolCard]) -> Text:
         """The list of tools as the API has it."""
-        tools = written([{"type": "function", "function": function(card)} for card in cards])
         return (
-            f"\n\nTools:\n{tools}\n\nTo call tools, write one JSON object and nothing else: "
+            f"\n\nTools:\n{''.join(self.listed(cards))}\n\nTo call tools, write one JSON object and nothing else: "
             '{"tool_calls": [{"type": "function", "function": {"name": <name>, "arguments": {...}}}]}. '
             "Otherwise answer in words.",
         )
+
+    def listed(self, cards: Sequence[ToolCard]) -> Text:
+        """One list of JSON."""
+        return (written([{"type": "function", "function": function(card)} for card in cards]),)
 
     def body(self, name: str, arguments: Mapping[str, object], card: ToolCard | None) -> Text:
         """From the name to the end of the call's object."""

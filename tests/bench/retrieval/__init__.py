@@ -1,0 +1,1 @@
+"""How fast tools are found, and how often the right ones."""

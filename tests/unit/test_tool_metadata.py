@@ -1,0 +1,149 @@
+"""Alibaba Cloud's OpenAPI metadata as tool cards."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from schemas.tools import ToolCard
+from tests.support.datasets import dataset
+from tool_adapters.aliyun import metadata
+from tool_adapters.aliyun.metadata import Language, NoMetadata, UnknownProduct, effect_of, shortened
+from tool_adapters.tool import checked_card
+
+PARAMETERS = [
+    {"name": "Period", "description": "Months.\x00 See [the page](~~1~~).", "position": "Query", "type": "Integer"},
+    {"name": "InstanceId", "description": "The **instance**.", "position": "Query", "type": "String", "required": True},
+    {"name": "ClientToken", "description": "", "position": "Query", "type": "String", "required": False},
+    {
+        "name": "Tag", "description": "", "position": "Query", "type": "RepeatList",
+        "sub_parameters": [{"name": "Key", "type": "String", "required": True}, {"name": "Value", "type": "String"}],
+    },
+]  # fmt: skip
+API = json.dumps({"name": "RenewInstance", "method": "GET|POST", "parameters": PARAMETERS})
+
+
+def files(title: str, summary: str, name: str) -> dict[str, str]:
+    said = {"title": title, "summary": summary, "deprecated": False}
+    return {
+        "products.json": json.dumps({"products": [{"code": "Ecs", "name": name}]}),
+        "ecs/version.json": json.dumps({"version": "2014-05-26", "style": "rpc", "apis": {"RenewInstance": said}}),
+        "ecs/RenewInstance.json": API,
+    }
+
+
+EN = files("RenewInstance", "Renews an instance.", "Elastic Compute Service")
+ZH = files("续费实例", "续费一台包年包月实例。", "云服务器 ECS")
+
+
+@pytest.fixture(params=["folders", "archives", "whole"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The same metadata as a checkout, as one archive a language, and as an archive of the whole."""
+    if request.param == "whole":
+        whole = tmp_path / "aliyun-openapi-meta.tar.gz"
+        with tarfile.open(whole, "w:gz") as archive:
+            for folder, told in (("en-US", EN), ("zh-CN", ZH)):
+                add(archive, f"aliyun-openapi-meta-2563691/{folder}", told)
+        return whole
+    for folder, told in (("en-US", EN), ("zh-CN", ZH)):
+        if request.param == "archives":
+            with tarfile.open(tmp_path / f"{folder}.tar.xz", "w:xz") as archive:
+                add(archive, folder, told)
+            continue
+        for name, text in told.items():
+            (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / name).write_text(text)
+    return tmp_path
+
+
+def add(archive: tarfile.TarFile, folder: str, told: dict[str, str]) -> None:
+    for name, text in told.items():
+        raw = text.encode()
+        about = tarfile.TarInfo(f"{folder}/{name}")
+        about.size = len(raw)
+        archive.addfile(about, io.BytesIO(raw))
+
+
+def only(place: Path, language: Language = "both") -> ToolCard:
+    (card,) = metadata.cards(metadata.read(place, ["ecs"], language), language)
+    return checked_card(card)
+
+
+def test_a_card_tells_an_api_in_both_languages(place: Path) -> None:
+    card = only(place)
+    assert (card.name, card.title, card.lane) == ("ecs_RenewInstance", "续费实例", "aliyun-openapi")
+    assert card.description == "Elastic Compute Service: Renews an instance.\n云服务器 ECS: 续费一台包年包月实例。"
+    assert (card.effect, card.idempotency) == ("write", "key")
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("en", "Elastic Compute Service: Renews an instance."), ("zh", "云服务器 ECS: 续费一台包年包月实例。")],
+)
+def test_or_in_one_of_them(place: Path, language: Language, said: str) -> None:
+    assert only(place, language).description == said
+
+
+def test_parameters_become_a_schema_with_the_needed_ones_first(place: Path) -> None:
+    assert only(place).parameters == {
+        "type": "object",
+        "properties": {
+            "InstanceId": {"type": "string", "description": "The instance."},
+            "Period": {"type": "integer", "description": "Months. See the page."},
+            "Tag": {
+                "type": "array",
+                "items": {
+                    "type": "object", "required": ["Key"], "additionalProperties": False,
+                    "properties": {"Key": {"type": "string"}, "Value": {"type": "string"}},
+                },
+            },
+        },
+        "required": ["InstanceId"],
+        "additionalProperties": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("api", "methods", "effect"),
+    [
+        ("DescribeInstances", "GET|POST", "read"), ("ListJobs", "GET", "read"), ("BatchGetUsers", "POST", "read"),
+        ("CheckStatus", "POST", "read"), ("createInstance", "POST", "write"), ("RenewInstance", "GET|POST", "write"),
+        ("Frobnicate", "GET|POST", "write"), ("Frobnicate", "GET", "read"), ("OnsTopicDelete", "DELETE", "destructive"),
+        ("DeleteInstance", "GET|POST", "destructive"), ("BatchDeleteUsers", "POST", "destructive"),
+        ("RunCommand", "GET|POST", "destructive"), ("GetawayCar", "POST", "write"),
+    ],
+)  # fmt: skip
+def test_what_an_api_may_change_is_told_by_its_verb_and_methods_and_else_it_writes(api: str, methods: str, effect: str) -> None:
+    assert effect_of(api, methods) == effect
+
+
+def test_texts_are_cut_at_the_end_of_a_sentence() -> None:
+    assert shortened("One. Two is longer than that.", 12) == "One."
+    assert shortened("没有。第二句话很长很长", 6) == "没有。"
+    assert shortened("word " * 10, 12) == "word word"
+
+
+def test_what_is_no_metadata_and_an_unknown_product_are_named(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownProduct, match="eks") as caught:
+        metadata.read(place, ["eks"])
+    assert "ecs" in caught.value.hint
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.tar.gz").write_text("no archive")
+    for wrong in (tmp_path / "empty", tmp_path / "text.tar.gz"):
+        with pytest.raises(NoMetadata):
+            metadata.read(wrong)
+
+
+def test_the_cards_of_real_products_are_sound() -> None:
+    place = dataset("aliyun-openapi-meta")
+    found = list(metadata.cards(metadata.read(place, ["ecs", "cs", "expressconnectrouter"])))
+    by_name = {checked_card(card).name: card for card in found}
+    assert len(found) == len(by_name) > 400
+    assert by_name["ecs_RenewInstance"].effect == "write"
+    assert by_name["ecs_DescribeInstances"].effect == "read"
+    assert by_name["ecs_DeleteInstance"].effect == "destructive"
+    assert "云服务器" in by_name["ecs_RenewInstance"].description

@@ -1,0 +1,151 @@
+"""An OpenAPI document (3.x) or a Swagger one (2.0), JSON or YAML, and its operations with all references followed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import orjson
+import yaml
+
+from schemas.errors import MilepostError
+
+Object: TypeAlias = Mapping[str, object]
+
+METHODS = ("get", "head", "options", "trace", "post", "put", "patch", "delete")
+_FOLLOWED = 16
+
+
+class InvalidDocument(MilepostError):
+    """It is no OpenAPI document that tools can be made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One thing the API does. parameters: those of its path and its own; body: the schema of what is sent, if any is."""
+
+    path: str
+    method: str
+    said: Object
+    parameters: tuple[Object, ...] = ()
+    body: Object | None = None
+    body_needed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document as it was read."""
+
+    root: Object
+    title: str
+    swagger: bool = field(default=False)
+
+    def operations(self) -> Iterator[Operation]:
+        """Every operation, in the order of the document."""
+        paths = self.root.get("paths")
+        for path, item in paths.items() if isinstance(paths, Mapping) else ():
+            here = self.followed(item)
+            for method in METHODS:
+                said = self.followed(here.get(method))
+                if isinstance(here.get(method), Mapping):
+                    yield self._operation(str(path), method, here, said)
+
+    def followed(self, value: object) -> Object:
+        """The object itself, or the one a `$ref` leads to inside this document; empty where there is none."""
+        for _ in range(_FOLLOWED):
+            if not isinstance(value, Mapping):
+                return {}
+            reference = value.get("$ref")
+            if not isinstance(reference, str):
+                return value
+            value = self._at(reference)
+        return {}
+
+    def _at(self, reference: str) -> object:
+        place: object = self.root if reference.startswith("#") else None
+        for step in reference.removeprefix("#").strip("/").split("/"):
+            name = step.replace("~1", "/").replace("~0", "~").replace("%7B", "{").replace("%7D", "}")
+            if isinstance(place, Mapping):
+                place = place.get(name)
+            elif isinstance(place, list) and name.isdigit() and int(name) < len(place):
+                place = place[int(name)]
+            else:
+                return None
+        return place
+
+    def _operation(self, path: str, method: str, item: Object, said: Object) -> Operation:
+        given: dict[tuple[object, object], Object] = {}
+        for each in (*_list(item.get("parameters")), *_list(said.get("parameters"))):
+            parameter = self.followed(each)
+            given[parameter.get("name"), parameter.get("in")] = parameter
+        inside = [each for each in given.values() if each.get("in") not in ("body", "formData")]
+        body, needed = self._swagger_body(list(given.values())) if self.swagger else self._body(said)
+        return Operation(path, method, said, tuple(inside), body, needed)
+
+    def _body(self, said: Object) -> tuple[Object | None, bool]:
+        request = self.followed(said.get("requestBody"))
+        content = request.get("content")
+        if not isinstance(content, Mapping) or not content:
+            return None, False
+        kind = min(content, key=lambda each: (each != "application/json", "json" not in each, "form" not in each))
+        return self.followed(self.followed(content[kind]).get("schema")), request.get("required") is True
+
+    def _swagger_body(self, given: list[Object]) -> tuple[Object | None, bool]:
+        for each in given:
+            if each.get("in") == "body":
+                return self.followed(each.get("schema")), each.get("required") is True
+        fields = {str(each.get("name")): each for each in given if each.get("in") == "formData"}
+        needed = [name for name, each in fields.items() if each.get("required") is True]
+        return ({"type": "object", "properties": fields, "required": needed}, bool(needed)) if fields else (None, False)
+
+
+def read(raw: bytes) -> Document:
+    """The document. Raises InvalidDocument for what is neither JSON nor YAML, and for what has no paths."""
+    root = _parsed(raw)
+    if not isinstance(root, dict) or not isinstance(root.get("paths"), dict):
+        raise InvalidDocument(
+            "This is no OpenAPI document.", why="it has no `paths`", hint="give an OpenAPI 3.x or Swagger 2.0 file"
+        )
+    version = str(root.get("openapi") or root.get("swagger") or "")
+    if not version.startswith(("2.", "3.")):
+        raise InvalidDocument(
+            "This OpenAPI document is of a version that is not known.", why=f"it says {version or 'nothing'}",
+            hint="versions 2.0 and 3.x can be read",
+        )  # fmt: skip
+    if not root["paths"]:
+        raise InvalidDocument("This OpenAPI document has no operations.", why="its `paths` are empty")
+    info = root.get("info")
+    title = str(info.get("title") or "") if isinstance(info, dict) else ""
+    return Document(root, " ".join(title.split())[:80] or "API", swagger=version.startswith("2."))
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML as JSON has it (1.2): a date stays the text that it is, and only true and false are truth values."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern) for tag, pattern in resolvers
+        if not tag.endswith(":timestamp") and (first in "tTfF" or not tag.endswith(":bool"))
+    ]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}  # fmt: skip
+
+
+def _parsed(raw: bytes) -> object:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as no_json:
+        try:
+            return yaml.load(raw, Loader=_Loader)  # a safe loader: it makes plain values only
+        except (yaml.YAMLError, UnicodeError, ValueError, RecursionError) as error:
+            no_yaml = " ".join(str(error).split())[:150]
+            raise InvalidDocument(
+                "This is no OpenAPI document.", why=f"it is neither JSON ({no_json}) nor YAML ({no_yaml})",
+                hint="give an OpenAPI 3.x or Swagger 2.0 file",
+            ) from error  # fmt: skip
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []

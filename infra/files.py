@@ -1,15 +1,18 @@
 """A run as one file that proves itself anywhere: a header line, then every event as the log holds it, one a line.
 
 Line 1 is {"format": "milepost-run", "version": 1, "run": ..., "created": ..., "events": N}; then N CloudEvents in
-structured JSON, byte for byte. https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
+structured JSON, byte for byte. Where events are sealed the version is 2, and the line has "key": the run's own key in
+base64, which opens this run and no other; it is missing if the run's content was erased. https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -18,15 +21,18 @@ import orjson
 from pydantic import AwareDatetime, Field, ValidationError
 
 from runtime.log import Stored
+from runtime.sealing import Keyring, run_key, unseal
 from schemas.canonical import read_json
-from schemas.envelope import MAX_BYTES, Fact, decode_fact
+from schemas.envelope import MAX_BYTES, Fact, checked_fact, decode_fact
 from schemas.errors import MilepostError, ProtocolError
 from schemas.events import RunRequested
 from schemas.ids import RunId
+from schemas.sealing import Sealed
 from schemas.tools import Value
 
 FORMAT = "milepost-run"
-VERSION = 1
+VERSION = 2
+_UNSEALED = 1
 _HEADER_BYTES = 4096
 
 
@@ -45,13 +51,17 @@ class CannotWrite(MilepostError):
 
 
 class ExportHeader(Value):
-    """The first line. created: when the export was made; events: how many lines follow, so that none can be missing."""
+    """The first line. created: when the export was made; events: how many lines follow, so that none can be missing.
+
+    key: of this run alone, base64.
+    """
 
     format: Literal["milepost-run"]
     version: int = Field(ge=1)
     run: str
     created: AwareDatetime
     events: int = Field(ge=1)
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +73,37 @@ class Export:
     facts: tuple[Stored, ...]
 
 
-def write_export(out: BinaryIO, run: RunId, events: Sequence[bytes], created: datetime) -> None:
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What goes into a file: a run's events as they are stored. sealed: whether some are; key: what opens them."""
+
+    run: RunId
+    events: Sequence[bytes]
+    sealed: bool = False
+    key: bytes | None = field(default=None, repr=False)
+
+
+async def exported(run: RunId, facts: Sequence[tuple[Stored, bytes]], keyring: Keyring) -> Exported:
+    """A run as it is stored, with the key that opens it unless that was destroyed. Raises Unreachable, UnknownKey."""
+    events = [raw for _, raw in facts]
+    header = next((stored.fact.header for stored, _ in facts if stored.fact.header.datakey), None)
+    if header is None or header.datakey is None:
+        return Exported(run, events)
+    secret = (await keyring.key(header.tenant, header.datakey)).secret
+    return Exported(run, events, sealed=True, key=None if secret is None else run_key(secret, run))
+
+
+def write_export(out: BinaryIO, what: Exported, created: datetime) -> None:
     """Write a run's events as they are stored."""
-    header = {"format": FORMAT, "version": VERSION, "run": run, "created": created, "events": len(events)}
+    version = VERSION if what.sealed else _UNSEALED
+    header = {"format": FORMAT, "version": version, "run": what.run, "created": created, "events": len(what.events)}
+    if what.key is not None:
+        header["key"] = base64.b64encode(what.key).decode()
     out.write(orjson.dumps(header) + b"\n")
-    out.writelines(event + b"\n" for event in events)
+    out.writelines(event + b"\n" for event in what.events)
 
 
-def save_export(path: Path, run: RunId, events: Sequence[bytes], created: datetime, *, replace: bool = False) -> None:
+def save_export(path: Path, what: Exported, created: datetime, *, replace: bool = False) -> None:
     """Write a run to a file, whole or not at all. Raises CannotWrite, also for a file that is there unless `replace`."""
     if path.exists() and not replace:
         raise CannotWrite(f"{path} exists already.", hint="name another file, or add --force")
@@ -78,7 +111,7 @@ def save_export(path: Path, run: RunId, events: Sequence[bytes], created: dateti
         handle, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as out:
-                write_export(out, run, events, created)
+                write_export(out, what, created)
             os.replace(scratch, path)
         except BaseException:
             os.unlink(scratch)
@@ -98,7 +131,7 @@ def load_export(path: Path) -> Export:
         raise BadExport(path, error.strerror or str(error), hint="name a file that `milepost runs export` wrote") from error
     if len(facts) < header.events:
         raise BadExport(path, f"it is cut off: {len(facts)} of {header.events} events are there")
-    if not any(isinstance(stored.fact.body, RunRequested) for stored in facts):
+    if not any(stored.fact.kind == RunRequested.__name__ for stored in facts):
         raise BadExport(path, "the request that began the run is missing")
     return Export(RunId(header.run), header.created, facts)
 
@@ -132,9 +165,9 @@ def _header(path: Path, line: bytes) -> ExportHeader:
 
 def _facts(path: Path, header: ExportHeader, lines: Iterable[bytes]) -> Iterator[Stored]:
     seen: dict[str, int] = {}
-    tenant = ""
+    tenant, key = "", _key(path, header)
     for number, line in enumerate(lines, start=2):
-        fact = _fact(path, line, number)
+        fact = _fact(path, line, number, key)
         tenant = tenant or fact.tenant
         if (fact.run, fact.tenant) != (header.run, tenant):
             raise BadExport(path, "the event is of another run or tenant", line=number)
@@ -146,8 +179,18 @@ def _facts(path: Path, header: ExportHeader, lines: Iterable[bytes]) -> Iterator
         yield Stored(fact, number - 1)
 
 
-def _fact(path: Path, line: bytes, number: int) -> Fact:
+def _key(path: Path, header: ExportHeader) -> bytes | None:
     try:
-        return decode_fact(line)
+        return None if header.key is None else base64.b64decode(header.key, validate=True)
+    except binascii.Error as error:
+        raise BadExport(path, "the run's key is no base64", line=1) from error
+
+
+def _fact(path: Path, line: bytes, number: int, key: bytes | None) -> Fact:
+    try:
+        fact = decode_fact(line)
+        if key is None or not isinstance(fact.body, Sealed):
+            return fact
+        return checked_fact(unseal(fact, key))  # type: ignore[arg-type]  # its body is Sealed, as just seen
     except ProtocolError as error:
         raise BadExport(path, f"{error.what} {error.why}".strip(), line=number) from error

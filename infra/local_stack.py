@@ -15,6 +15,7 @@ from infra.supervisor import Plan
 ENTRY = "infra.wiring:run_service"
 CLOUD_PORT = "demo-cloud.port"
 CLOUD_KEYS = "MILEPOST_CLOUD_ACCESS_KEY_"
+MASTER_KEY = "MILEPOST_KEYS_MASTER"
 PRELOAD = (
     "infra.wiring", "nats.micro", "runtime.conductor", "runtime.timer", "sqlalchemy.ext.asyncio", "psycopg",
     "infra.postgres.tables", "rich", "uvloop",
@@ -29,18 +30,23 @@ def plan(loaded: Loaded) -> Plan:
     if settings.cloud.demo and not settings.cloud.endpoint:
         environment |= _demo_cloud(settings.home)
         services = {"cloud": 1, **services}
+    master = {name: environment.pop(name) for name in [MASTER_KEY] if name in environment}
     cloud_keys = {name: environment.pop(name) for name in list(environment) if name.startswith(CLOUD_KEYS)}
     return Plan(
         home=settings.home, services=services, entry=ENTRY, prepare=_prepare, nats_url=settings.nats.url,
         nats_monitor=settings.nats.monitor, postgres_url=settings.postgres.url, sync_always=settings.nats.sync_always,
-        environment=environment, secrets={"tools": cloud_keys}, preload=PRELOAD,
+        environment=environment, secrets={"tools": cloud_keys, "memory": master}, preload=PRELOAD,
     )  # fmt: skip
 
 
 async def _prepare(stack: Stack) -> None:
-    from infra.wiring import prepare
+    from infra.master_key import make_master_key
+    from infra.wiring import master_key_file, prepare
 
-    await prepare(with_stack(load().settings, stack))
+    settings = load().settings
+    if settings.keys.master is None and settings.keys.file is None:  # one that is named is the operator's to make
+        make_master_key(master_key_file(settings))
+    await prepare(with_stack(settings, stack))
 
 
 def with_stack(settings: Settings, stack: Stack) -> Settings:

@@ -127,6 +127,14 @@ class Cloud(_Group):
     demo: bool = Field(True, description="a cloud of our own on loopback instead of a real one")
 
 
+class Keys(_Group):
+    """How personal content is kept."""
+
+    seal: bool = Field(True, description="seal what new runs say, under one data key a user")
+    master: SecretStr | None = Field(None, description="wraps the data keys: 32 bytes in base64; in place of the file")
+    file: Path | None = Field(None, description="where it stands; master.key of the data directory, made at the first start")
+
+
 class Services(_Group):
     """How many processes of each service `milepost up` starts."""
 
@@ -161,6 +169,7 @@ class Settings(BaseSettings):
     postgres: Postgres = Field(default_factory=Postgres)
     model: Model = Field(default_factory=Model)
     cloud: Cloud = Field(default_factory=Cloud)
+    keys: Keys = Field(default_factory=Keys)
     services: Services = Field(default_factory=Services)
 
     @classmethod

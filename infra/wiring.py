@@ -13,17 +13,21 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from infra import garbage, logs
+from infra import garbage, logs, master_key
 from infra.jetstream import streams
 from infra.jetstream.bus import JetStreamBus
-from infra.jetstream.connection import Connection, connect
+from infra.jetstream.connection import Connection, connect, hear_always
 from infra.jetstream.log import JetStreamLog
+from infra.master_key import MasterKey
 from infra.processes import announce_ready
 from infra.settings import Settings, load
 from runtime.clock import SystemClock
 from runtime.conductor import Conductor
+from runtime.keyring import BusKeyring
+from runtime.sealing import Keyring, Sealing
 from runtime.service import Service, Worker, serve
 from runtime.timer import timer_service
+from schemas import subjects
 from schemas.errors import MilepostError, first_error
 
 if TYPE_CHECKING:
@@ -43,12 +47,13 @@ SWEEP_S = 15.0
 
 @dataclass(slots=True)
 class World:
-    """What every process has: settings, a connection, a log, a bus, a clock, and a name of its own."""
+    """What every process has: settings, a connection, a log, a bus, data keys, a clock, and a name of its own."""
 
     settings: Settings
     connection: Connection
     log: JetStreamLog
     bus: JetStreamBus
+    keyring: Keyring
     clock: SystemClock
     name: str
     readiness: list[asyncio.Event]
@@ -67,7 +72,11 @@ async def open_world(settings: Settings, name: str, on_closed: Callable[[], None
             "No bus is known.", why="neither --nats nor MILEPOST_NATS_URL is set and no stack runs here", hint="milepost up"
         )
     connection = await connect(settings.nats.url, name=name, on_closed=on_closed)
-    return World(settings, connection, JetStreamLog(connection), JetStreamBus(connection), SystemClock(), name, [])
+    keyring = BusKeyring(JetStreamBus(connection))
+    sealing = Sealing(keyring, seal_new=settings.keys.seal)
+    await hear_always(connection, subjects.forget("*"), keyring.on_forget)
+    log, bus = JetStreamLog(connection, sealing), JetStreamBus(connection, sealing)
+    return World(settings, connection, log, bus, keyring, SystemClock(), name, [])
 
 
 def run_service(name: str, copy: int = 1) -> None:
@@ -192,7 +201,10 @@ async def _retrieval(world: World) -> list[Work]:
 
 async def _memory(world: World) -> list[Work]:
     from infra.postgres.conversations import PostgresConversationStore
+    from infra.postgres.data_keys import PostgresForgettings, PostgresKeyStore
     from infra.postgres.user_facts import PostgresFactStore
+    from services.memory.forgetting import Forgetter
+    from services.memory.keys import answer_for_keys
     from services.memory.over_the_bus import asking, embedding
     from services.memory.questions import Questions
     from services.memory.remember import LANE, RememberTool
@@ -205,8 +217,13 @@ async def _memory(world: World) -> list[Work]:
     upkeep = Upkeep(store, world.clock, embed=embed, ask=asking(world.log, world.bus, world.clock))
     questions = Questions(store, facts, world.clock, embed)
     service = memory_service(store, world.clock, embed=embed, upkeep=upkeep, questions=questions)
+    keys = PostgresKeyStore(engine, _master_key(world.settings))
+    answer_for_keys(service, keys)
+    forgettings = PostgresForgettings(_engine(world.settings, "milepost_keeper"))
+    forgetter = Forgetter(keys, forgettings, store, world.log, world.bus, world.clock, name=world.name)
+    forgetter.answer(service)
     toolbox = Toolbox([RememberTool(facts, world.clock)], open_ledger(world.settings), world.clock, lane=LANE)
-    work = [world.worker(service), world.worker(toolbox.service()), upkeep.run()]
+    work = [world.worker(service), world.worker(toolbox.service()), upkeep.run(), forgetter.work()]
     await toolbox.register(world.bus)
     return work
 
@@ -251,6 +268,16 @@ def _engine(settings: Settings, role: Role = "milepost_service") -> AsyncEngine:
         )
     login = settings.postgres.service_url if role == "milepost_service" else settings.postgres.keeper_url
     return engine.connect(login) if login else engine.connect(settings.postgres.url, role=role)
+
+
+def master_key_file(settings: Settings) -> Path:
+    """Where the master key stands if it is not given."""
+    return settings.keys.file or settings.home / master_key.FILE
+
+
+def _master_key(settings: Settings) -> MasterKey:
+    given = settings.keys.master.get_secret_value() if settings.keys.master else None
+    return master_key.master_key(given, master_key_file(settings))
 
 
 def open_ledger(settings: Settings) -> EffectLedger:

@@ -53,8 +53,9 @@ from schemas.events import (
     TurnResult,
     TurnStored,
 )
-from schemas.ids import CommandId, EventId, command_id, run_id, segment_of_run
+from schemas.ids import REQUEST_SLOT, CommandId, EventId, command_id, run_id, segment_of_run
 from schemas.messages import Message
+from schemas.sealing import Sealed
 from schemas.tools import ToolCall, ToolResult, call_key
 
 
@@ -80,6 +81,8 @@ _NOTHING: tuple[AnyCommand, ...] = ()
 def advance(state: RunState, fact: Fact) -> tuple[RunState, tuple[Decision, ...]]:
     """Fold one fact. A fact that answers nothing that is open (late, repeated, foreign) changes nothing."""
     event = fact.body
+    if isinstance(event, Sealed):
+        return _erased(state, fact), ()
     if state.phase == "ended" or fact.run != state.run or fact.tenant != (state.tenant or fact.tenant):
         return state, ()
     if isinstance(event, TERMINAL):
@@ -97,6 +100,12 @@ def advance(state: RunState, fact: Fact) -> tuple[RunState, tuple[Decision, ...]
             last_generate=next((each.id for each in decisions if isinstance(each.command, Generate)), state.last_generate),
         )  # fmt: skip
     return state, decisions
+
+
+def _erased(state: RunState, fact: Fact) -> RunState:
+    """What was erased is not known, so nothing follows from it - if it was this run's, and not put there by somebody else."""
+    ours = (state.tenant, state.datakey) == (fact.tenant, fact.header.datakey) if state.request else fact.slot == REQUEST_SLOT
+    return changed(state, erased=True) if ours else state
 
 
 def _decide(state: RunState, fact: Fact, command: AnyCommand) -> Decision:
@@ -118,7 +127,7 @@ def _requested(state: RunState, fact: Fact) -> Step:
         return state, _NOTHING  # nobody else's key names this run
     state = changed(
         state, phase="gathering", tenant=fact.tenant, decider=fact.header.decider, request=event,
-        requested_at=fact.time, inputs=(fact.id,),
+        requested_at=fact.time, inputs=(fact.id,), datakey=fact.header.datakey, erased=False,
     )  # fmt: skip
     agent, commands = event.agent, [_recall(state)]
     if agent.tool_k or agent.tools:

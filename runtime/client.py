@@ -12,6 +12,7 @@ from runtime.bus import Bus
 from runtime.clock import Clock
 from runtime.fold import Folded
 from runtime.log import Log, Stored
+from runtime.sealing import Erased
 from runtime.state import RunState
 from schemas.agent import AgentSpec
 from schemas.commands import EndRun, RequestApproval
@@ -23,6 +24,7 @@ from schemas.events import (
     ApprovalGranted,
     ApprovalRefused,
     CancelRequested,
+    Event,
     RunCancelled,
     RunCompleted,
     RunFailed,
@@ -71,7 +73,7 @@ class Client:
         """Begin a run. The same key (of the same tenant) is the same run, however often it is asked.
 
         key: the caller's idempotency key; without one every call is a new run. Raises Unreachable,
-        ProtocolError for names that are no tokens, pydantic's ValidationError for an empty task.
+        ProtocolError for names that are no tokens, pydantic's ValidationError for an empty task, BeingForgotten.
         """
         now = self._clock.now()
         event = RunRequested(
@@ -79,7 +81,7 @@ class Client:
             conversation=conversation or f"c-{secrets.token_hex(8)}", key=key or secrets.token_hex(16),
         )  # fmt: skip
         run = await self._known_before(event.key, key is not None) or run_id(self.tenant, event.key, segment_of(now))
-        return Asked(run, await self._state(run, REQUEST_SLOT, event))
+        return Asked(run, await self._state(run, REQUEST_SLOT, event, None))
 
     async def _known_before(self, key: str, given: bool) -> RunId | None:
         """A run that the key began in the last segment: a retry must not begin a second one at the turn of the month."""
@@ -95,20 +97,24 @@ class Client:
         return (await self.folded(run)).state
 
     async def folded(self, run: RunId) -> Folded:
-        """The run folded from its log. Raises UnknownRun."""
+        """The run folded from its log. Raises UnknownRun, Erased."""
         folded = Folded(RunState(run=run))
         for stored in await self.log.read(run):
             folded.add(stored)
+        if folded.state.erased:
+            raise Erased(f"run {run}")
         if folded.state.request is None:
             raise UnknownRun(f"There is no run {run}.", why="no log holds it", hint="milepost runs ls")
         return folded
 
     async def follow(self, run: RunId) -> AsyncIterator[Update]:
-        """Every fact of the run from its first one to its end, with the state after it."""
+        """Every fact of the run from its first one to its end, with the state after it. Raises Erased."""
         folded = Folded(RunState(run=run))
         async with aclosing(self.log.follow(run)) as facts:  # type: ignore[type-var]  # both twins are generators
             async for stored in facts:
                 folded.add(stored)
+                if folded.state.erased:
+                    raise Erased(f"run {run}")
                 event = stored.fact.body
                 if isinstance(event, TERMINAL):
                     yield Update(stored, _ended(folded.state, event, stored.fact.time))
@@ -117,37 +123,42 @@ class Client:
 
     async def approve(self, run: RunId, approval: CommandId, *, by: str | None = None) -> None:
         """Allow the planned write that waits under this command. Raises TooLate, UnknownRun."""
-        asked = await self._asked(run, approval)
-        await self._answer(run, approval, ApprovalGranted(command=asked, by=by or self.user, approval_hash=asked.approval_hash))
+        asked, key = await self._asked(run, approval)
+        granted = ApprovalGranted(command=asked, by=by or self.user, approval_hash=asked.approval_hash)
+        await self._answer(run, approval, granted, key)
 
     async def refuse(self, run: RunId, approval: CommandId, *, reason: str = "", by: str | None = None) -> None:
         """Refuse the planned write that waits under this command. Raises TooLate, UnknownRun."""
-        asked = await self._asked(run, approval)
-        await self._answer(run, approval, ApprovalRefused(command=asked, by=by or self.user, reason=reason))
+        asked, key = await self._asked(run, approval)
+        await self._answer(run, approval, ApprovalRefused(command=asked, by=by or self.user, reason=reason), key)
 
     async def cancel(self, run: RunId, *, reason: str = "") -> None:
         """Ask the run to stop; writes under way are awaited. Cancelling twice is harmless. Raises TooLate, UnknownRun."""
-        if (await self.state(run)).phase == "ended":
+        state = await self.state(run)
+        if state.phase == "ended":
             raise TooLate(f"Run {run} has ended.", hint=f"milepost runs show {run}")
-        await self._state(run, CANCEL_SLOT, CancelRequested(by=self.user, reason=reason))
+        await self._state(run, CANCEL_SLOT, CancelRequested(by=self.user, reason=reason), state.datakey)
 
-    async def _asked(self, run: RunId, approval: CommandId) -> RequestApproval:
-        asked = (await self.state(run)).approvals().get(approval)
+    async def _asked(self, run: RunId, approval: CommandId) -> tuple[RequestApproval, str | None]:
+        state = await self.state(run)
+        asked = state.approvals().get(approval)
         if asked is None:
             raise TooLate("That approval does not wait any more.", hint=f"milepost runs show {run}")
-        return asked
+        return asked, state.datakey
 
-    async def _answer(self, run: RunId, slot: str, event: AnyEvent) -> None:
-        if not await self._state(run, slot, event, role="person"):
+    async def _answer(self, run: RunId, slot: str, event: AnyEvent, datakey: str | None) -> None:
+        if not await self._state(run, slot, event, datakey, role="person"):
             raise TooLate("Somebody else answered first.", hint=f"milepost runs show {run}")
 
-    async def _state(self, run: RunId, slot: str, event: AnyEvent, *, role: str = "client") -> bool:
+    async def _state(self, run: RunId, slot: str, event: AnyEvent, datakey: str | None, *, role: str = "client") -> bool:
         source = source_of("person", self.user) if role == "person" else self._source
-        fact = new_fact(event, run=run, tenant=self.tenant, slot=slot, source=source, time=self._clock.now(), decider=DECIDER)
-        return await self.log.append(fact)
+        return await self.log.append(new_fact(
+            event, run=run, tenant=self.tenant, slot=slot, source=source, time=self._clock.now(), decider=DECIDER,
+            datakey=datakey,
+        ))  # fmt: skip
 
 
-def _ended(state: RunState, event: AnyEvent, at: datetime) -> RunState:
+def _ended(state: RunState, event: Event, at: datetime) -> RunState:
     """The state after the terminal event, which counts even if this process decides otherwise than its conductor did."""
     if state.phase == "ended" or not isinstance(event, RunCompleted | RunFailed | RunCancelled):
         return state

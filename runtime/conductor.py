@@ -14,8 +14,10 @@ from runtime.bus import Bus, ServiceInfo
 from runtime.clock import Clock
 from runtime.errors import Retryable, Unreachable
 from runtime.fold import Folded
+from runtime.keyring import read_forgotten
 from runtime.log import Delivery, Log, Stored
 from runtime.orders import order_of
+from runtime.sealing import Erased
 from runtime.state import RunState
 from schemas import subjects
 from schemas.commands import AnyCommand, EndRun, RequestApproval
@@ -23,6 +25,7 @@ from schemas.envelope import DECIDERS, Fact, encode, new_fact, source_of
 from schemas.errors import ProtocolError
 from schemas.events import AnyEvent, Failure, RunCancelled, RunCompleted, RunFailed, StepFailed
 from schemas.ids import END_SLOT, CommandId, RunId
+from schemas.sealing import Sealed
 
 log = structlog.get_logger("runtime.conductor")
 
@@ -64,7 +67,7 @@ class Conductor:
     async def run(self, ready: asyncio.Event | None = None) -> None:
         """Conduct until cancelled; what is under way is finished first."""
         info = ServiceInfo("conductor", "1.0.0", "folds the facts of runs and decides what comes next")
-        async with self._bus.serve(info, {}, self.stats):
+        async with self._bus.serve(info, {}, self.stats), self._bus.hear(subjects.forget("*"), self._on_forget):
             if ready:
                 ready.set()
             try:
@@ -84,7 +87,7 @@ class Conductor:
         """Send again what is outstanding in every run in memory: the queue may have lost it with its server."""
         for run in list(self._runs.values()):
             if run.folded.state.phase != "ended":
-                with suppress(Retryable):  # the sweep comes by again
+                with suppress(Retryable, Erased):  # the sweep comes by again
                     await self._carry_out(run, tuple(run.folded.open.values()), resent=True)
 
     async def _hear_facts(self) -> None:
@@ -121,11 +124,16 @@ class Conductor:
             if run.folded.state.decider not in DECIDERS:
                 await delivery.again(5.0)
                 return
+            if run.folded.state.erased:
+                await self._drop(run.folded.state.run, delivery)
+                return
             self.facts += 1
             self.decisions += len(decisions)
             await self._carry_out(run, decisions, resent=not known)
             await self._after(run, before)
             await delivery.ack()
+        except Erased:
+            await self._drop(fact.run, delivery)
         except Retryable as error:
             self.failures += 1
             log.warning("fact not handled yet", run=fact.run, event_id=fact.id, error=error.what)
@@ -157,18 +165,36 @@ class Conductor:
                     decisions = await self._read_up(run, -1)
                 await self._carry_out(run, decisions, resent=True)
                 await self._after(run, before)
-            if run.folded.state.phase == "ended" or (run.folded.position and run.folded.state.phase == "new"):
+            if run.folded.state.erased or isinstance(delivery.message.body, Sealed):
+                await self._drop(delivery.message.run, delivery)
+            elif run.folded.state.phase == "ended" or (run.folded.position and run.folded.state.phase == "new"):
                 await delivery.ack()  # over, or a request that begins nothing: its run id is not its key's
             else:
                 await delivery.again(self._sweep_s)
+        except Erased:
+            await self._drop(delivery.message.run, delivery)
         except Exception as error:
             log.warning("run not swept", run=delivery.message.run, error=str(error))
             with suppress(Retryable):
                 await delivery.again(self._sweep_s)
 
+    async def _drop(self, run: RunId, delivery: Delivery[Fact]) -> None:
+        """A run whose user was forgotten: nothing of it is decided or sent again."""
+        self._runs.pop(run, None)
+        with suppress(Retryable):
+            await self._bus.forget(run)
+            await delivery.ack()
+
+    async def _on_forget(self, subject: str, raw: bytes) -> None:
+        """Keys were destroyed: their runs leave this process's memory."""
+        keys = read_forgotten(raw)
+        for run_id, run in list(self._runs.items()):
+            if run.folded.state.datakey in keys:
+                del self._runs[run_id]
+
     async def _carry_out(self, run: _Run, decisions: tuple[Decision, ...], *, resent: bool) -> None:
         state = run.folded.state
-        wanted = [each for each in decisions if each.id in state.outstanding]
+        wanted = [each for each in decisions if each.id in state.outstanding and not state.erased]
         if len(wanted) == 1:
             await self._send(state, wanted[0], resent)
         else:
@@ -192,7 +218,7 @@ class Conductor:
     async def _state(self, state: RunState, slot: str, event: AnyEvent, decision: Decision) -> None:
         await self._log.append(new_fact(
             event, run=state.run, tenant=state.tenant, slot=slot, source=self._source, time=self._clock.now(),
-            causes=(decision.cause,), decider=state.decider,
+            causes=(decision.cause,), decider=state.decider, datakey=state.datakey,
         ))  # fmt: skip
 
     async def _after(self, run: _Run, before: RunState) -> None:

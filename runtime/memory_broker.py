@@ -6,7 +6,8 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Generic, TypeVar
 
 import orjson
@@ -15,9 +16,10 @@ import structlog
 from runtime.bus import CardChange, Hear, Reply, ServiceInfo
 from runtime.errors import Unreachable
 from runtime.log import Delivery, Stored
+from runtime.sealing import Erased, Sealing, in_time
 from schemas import subjects
 from schemas.commands import Role
-from schemas.envelope import Fact, Order, decode_fact, decode_order, encode
+from schemas.envelope import Fact, Order, decode, decode_fact, encode
 from schemas.errors import MilepostError
 from schemas.events import RunRequested
 from schemas.ids import REQUEST_SLOT, RunId
@@ -99,9 +101,13 @@ class _Queue(Generic[M]):
 
 
 class MemoryBroker:
-    """Implements runtime.log.Log and runtime.bus.Bus. What cannot cross the wire fails here too."""
+    """Implements runtime.log.Log and runtime.bus.Bus. What cannot cross the wire fails here too.
 
-    def __init__(self) -> None:
+    It keeps messages as they would lie on disk: sealed, if their header names a data key.
+    """
+
+    def __init__(self, sealing: Sealing | None = None) -> None:
+        self._sealing = sealing or Sealing()
         self._stored: list[Stored] = []
         self._slots: set[str] = set()
         self._by_run: dict[RunId, list[Stored]] = defaultdict(list)
@@ -118,7 +124,7 @@ class MemoryBroker:
     # --- log ---
 
     async def append(self, fact: Fact) -> bool:
-        fact = decode_fact(encode(fact))
+        fact = decode_fact(encode(await self._sealing.sealed(fact)))
         place = str(subjects.fact(fact.run, fact.tenant, fact.role, fact.slot))  # type: ignore[arg-type]
         if place in self._slots:
             return False
@@ -135,7 +141,10 @@ class MemoryBroker:
         return True
 
     async def read(self, run: RunId, after: int = 0) -> list[Stored]:
-        return [stored for stored in self._by_run[run] if stored.position > after]
+        return [await self._opened(stored) for stored in self._by_run[run] if stored.position > after]
+
+    async def _opened(self, stored: Stored) -> Stored:
+        return Stored(await self._sealing.fact(stored.fact), stored.position) if stored.fact.header.datakey else stored
 
     async def holds(self, run: RunId, tenant: str, role: str, slot: str) -> bool:
         return str(subjects.FactSubject(run, tenant, role, slot)) in self._slots
@@ -146,7 +155,7 @@ class MemoryBroker:
             for stored in self._stored:
                 feed.put(str(stored.position), stored.fact, stored.position)
         async for delivery in self._feeds[group].take(3.0, forget=True):
-            yield delivery
+            yield await self._as_said(delivery)
 
     async def requests(self, group: str, every_s: float) -> AsyncIterator[Delivery[Fact]]:
         if group not in self._requests:
@@ -154,11 +163,16 @@ class MemoryBroker:
             for stored in self._stored:
                 self._offer_request(queue, stored)
         async for delivery in self._requests[group].take(every_s, forget=True):
-            yield delivery
+            yield await self._as_said(delivery)
+
+    async def _as_said(self, delivery: Delivery[Fact]) -> Delivery[Fact]:
+        if delivery.message.header.datakey is None:
+            return delivery
+        return replace(delivery, message=await in_time(partial(self._sealing.fact, delivery.message)))
 
     @staticmethod
     def _offer_request(queue: _Queue[Fact], stored: Stored) -> None:
-        if stored.fact.slot == REQUEST_SLOT and isinstance(stored.fact.body, RunRequested):
+        if stored.fact.slot == REQUEST_SLOT and stored.fact.kind == RunRequested.__name__:
             queue.put(str(stored.position), stored.fact, stored.position)
 
     async def follow(self, run: RunId) -> AsyncIterator[Stored]:
@@ -175,13 +189,20 @@ class MemoryBroker:
     # --- bus ---
 
     async def send(self, order: Order, *, resent: bool = False) -> None:
-        order = decode_order(encode(order))
         queue = self._orders[order.body.role, order.body.lane]
-        queue.put(order.id, order, 0, resent=resent)
+        kept: Order = decode(encode(await self._sealing.sealed(order)))  # type: ignore[assignment]  # it may be sealed
+        queue.put(order.id, kept, 0, resent=resent)
 
     async def orders(self, role: Role, lane: str, *, ack_wait_s: float, at_once: int) -> AsyncIterator[Delivery[Order]]:
         async for delivery in self._orders[role, lane].take(ack_wait_s, forget=True):
-            yield delivery
+            if delivery.message.header.datakey is None:
+                yield delivery
+                continue
+            try:
+                order = await in_time(partial(self._sealing.order, delivery.message))
+                yield replace(delivery, message=order)
+            except Erased:
+                await delivery.ack()
 
     async def forget(self, run: RunId) -> None:
         for queue in self._orders.values():

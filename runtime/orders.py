@@ -16,7 +16,7 @@ def order_of(decision: Decision, state: RunState, *, source: str, time: datetime
     causes = (decision.cause, *_inputs(decision.command, decision.cause))
     return new_order(
         decision.command, id=decision.id, run=state.run, tenant=state.tenant, source=source, time=time, causes=causes,
-        material=material(decision.command, state), decider=state.decider,
+        material=material(decision.command, state), decider=state.decider, datakey=state.datakey,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from runtime.bus import Bus, Hear, Reply, ServiceInfo
 from runtime.clock import Clock
 from runtime.errors import NotYet, Retryable, Unreachable
 from runtime.log import Delivery, Log
+from runtime.sealing import Erased
 from schemas import subjects
 from schemas.commands import AnyCommand, CallTool, Command, Role, StoreTurn
 from schemas.envelope import Order, new_fact, source_of
@@ -36,7 +37,7 @@ BEAT_S = 2.0
 class Context:
     """What a handler knows beside its command. attempt: 1 at first.
 
-    append: state a fact in another run's slot; tell: say something to whoever listens now.
+    append: state a fact in another run's slot, in the clear: nothing personal; tell: say something to whoever listens now.
     """
 
     order: Order
@@ -179,6 +180,10 @@ class Worker:
             log.warning("tried again", error=error.what, why=error.why, attempt=delivery.attempt, pause_s=pause)
             with suppress(Retryable):
                 await delivery.again(pause)
+        except Erased:
+            log.info("dropped", why="its user was forgotten")
+            with suppress(Retryable):
+                await delivery.ack()
         except Exception:
             log.exception("order not handled", attempt=delivery.attempt)
             with suppress(Retryable):
@@ -195,7 +200,7 @@ class Worker:
         event = await self._event(delivery)
         try:
             await self._state(order, event)
-        except Retryable:
+        except (Retryable, Erased):
             raise
         except MilepostError as error:  # the log may never hold it: too large, or text that cannot be stored
             event = _gave_up(order.body, type(error).__name__, error.what, error.why, error.hint, delivery.attempt)
@@ -210,6 +215,7 @@ class Worker:
         fact = new_fact(
             event, run=order.run, tenant=order.tenant, slot=order.id, source=self._source, time=self._clock.now(),
             causes=order.causes, decider=order.header.decider, traceparent=order.header.traceparent,
+            datakey=order.header.datakey,
         )  # fmt: skip
         await self._patiently(lambda: self._log.append(fact))  # what was done is not done again for want of a log
 
@@ -252,6 +258,7 @@ class Worker:
                 pause = min(5.0, pause * 2)
 
     async def _append(self, order: Order, run: RunId, slot: str, event: AnyEvent) -> bool:
+        """A fact of another run, which may be another user's: under this one's key it could be lost to that run."""
         fact = new_fact(
             event, run=run, tenant=order.tenant, slot=slot, source=self._source, time=self._clock.now(), causes=(order.id,)
         )

@@ -41,6 +41,7 @@ class OpenCall:
 class RunState:
     """One run as its log tells it.
 
+    datakey: what its content is sealed under. erased: that key was destroyed, so nothing may be decided any more.
     outstanding: commands without an answer. gathered: names of what is there before the first
     generation. messages: what was said in this run after the request. prompt_digest: over the prompt
     up to the first `digested` of them. open_calls: by call id.
@@ -51,6 +52,8 @@ class RunState:
     run: RunId
     tenant: str = ""
     decider: str = DECIDER
+    datakey: str | None = None
+    erased: bool = False
     phase: Phase = "new"
     request: RunRequested | None = None
     requested_at: datetime | None = None

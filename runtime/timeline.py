@@ -28,6 +28,7 @@ from schemas.events import (
     TurnReleased,
     TurnStored,
 )
+from schemas.sealing import Sealed
 from schemas.tools import Preview, ToolCall
 
 WIDTH = 100
@@ -84,6 +85,8 @@ def _line(event: Event) -> str:  # noqa: PLR0912  # one case an event
             return event.answer
         case RunCancelled():
             return f"{event.by} {event.reason}"
+        case Sealed():
+            return "erased on request"
         case _:
             return type(event).__name__
 

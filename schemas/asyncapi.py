@@ -19,6 +19,7 @@ from schemas import subjects
 from schemas.commands import COMMANDS, Command, RequestApproval, Role
 from schemas.envelope import VERSION, Header, type_of
 from schemas.events import EVENTS, Answered, CancelRequested, Event
+from schemas.sealing import Sealed
 from schemas.tools import Beat, Refusal, ToolCard
 
 Json: TypeAlias = "Mapping[str, Json] | list[Json] | str | int | float | bool | None"
@@ -61,6 +62,10 @@ PLACES = (
     Place("missed", "mp.missed.{tenant}.{run}.{command}", "A listener missed text: say it again.", "nowhere", ("Missed",)),
     Place("busy", "mp.busy.{tenant}.{run}.{command}", "The model takes no more for now.", "nowhere", ("Busy",)),
     Place("stops", "mp.stop.{role}.{run}", "A run was cancelled: give up its work.", "nowhere", ("Stop",)),
+    Place(
+        "forgets", "mp.forget.{tenant}", "Data keys were destroyed: what was opened with them is dropped from memory.",
+        "nowhere", ("Forget",),
+    ),
     Place(
         "cards", "mp.card.{tenant}.{lane}.{tool}", "A tool and its host; an empty message takes it back.",
         "the stream CARDS, the last one of each", ("ToolCard",),
@@ -121,6 +126,13 @@ _PLAIN: dict[str, tuple[str, Object | None]] = {
         },
     ),
     "Stop": ("An empty message: the subject says it all.", None),
+    "Forget": (
+        "The ids of the keys.",
+        {
+            "type": "object", "required": ["keys"],
+            "properties": {"keys": {"type": "array", "items": {"type": "string"}}},
+        },
+    ),
     "ToolCard": ("What the model and the catalogue see of a tool.", {"$ref": "#/components/schemas/ToolCard"}),
     "Beat": ("A sign of life; an empty message is one too.", {"$ref": "#/components/schemas/Beat"}),
     "Refusal": ("What was refused and why.", {"$ref": "#/components/schemas/Refusal"}),
@@ -178,7 +190,8 @@ def _messages() -> Iterator[tuple[str, Json]]:
 
 
 def _envelope(body: type[Event] | type[Command]) -> Object:
-    properties: Object = {"type": {"const": type_of(body)}, "data": {"$ref": f"#/components/schemas/{body.__name__}"}}
+    data: Object = {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in (body.__name__, Sealed.__name__)]}
+    properties: Object = {"type": {"const": type_of(body)}, "data": data}
     if issubclass(body, Command):
         properties["material"] = {"type": "object", "description": "Content that the command's references stand for."}
     return {"type": "object", "required": ["type", "data"], "properties": properties}
@@ -202,6 +215,7 @@ def _operations() -> Iterator[tuple[str, Json]]:
     yield "llmTellsDeltas", _operation("send", "deltas", ["Delta"], "Whoever listens hears the text as it comes.")
     yield "llmHearsMissed", _operation("receive", "missed", ["Missed"], "Text under way is told again from an offset.")
     yield "llmTellsBusy", _operation("send", "busy", ["Busy"], "Back-pressure, told to whoever waits.")
+    yield "memoryTellsForgets", _operation("send", "forgets", ["Forget"], "A person was forgotten: drop what is in memory.")
     yield "toolsPublishCards", _operation("send", "cards", ["ToolCard"], "A host says which tools it has.")
     yield "toolsTellBeats", _operation("send", "beats", ["Beat"], "A host says that it lives, and how it does.")
     yield "retrievalTellsRefusals", _operation("send", "refusals", ["Refusal"], "Whoever published the card may hear why.")
@@ -230,7 +244,7 @@ def _message_refs(channel: str, messages: Iterable[str]) -> list[Json]:
 
 @cache
 def _schemas() -> Object:
-    bodies: list[type[BaseModel]] = [*EVENTS, *COMMANDS, ToolCard, Beat, Refusal]
+    bodies: list[type[BaseModel]] = [*EVENTS, *COMMANDS, Sealed, ToolCard, Beat, Refusal]
     _, definitions = models_json_schema(
         [(Header, "validation"), *((body, "serialization") for body in bodies)], ref_template="#/components/schemas/{model}"
     )

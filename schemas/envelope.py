@@ -1,7 +1,7 @@
 """The envelope of every fact and command: CloudEvents 1.0 in structured JSON.
 
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md with the extension attributes
-tenant, run, causes, slot, origin, schemaversion, decider and traceparent.
+tenant, run, causes, slot, origin, schemaversion, decider, traceparent and datakey.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from schemas.commands import COMMANDS, AnyCommand, Command, Role
 from schemas.errors import ProtocolError
 from schemas.events import EVENTS, Answered, AnyEvent, CancelRequested, Event, StepFailed
 from schemas.ids import CommandId, EventId, RunId, Token, event_id
+from schemas.sealing import PLAIN, SEALED, ContentType, Sealed
 
 MAX_BYTES = 8 * 1024 * 1024
 TYPE_PREFIX = "io.milepost."
@@ -40,7 +41,7 @@ class UnknownType(ProtocolError):
 
 
 class Header(BaseModel):
-    """The attributes of a message, without its data."""
+    """The attributes of a message, without its data. datakey: the key that its content is kept under; None: in the clear."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -50,7 +51,7 @@ class Header(BaseModel):
     type: str = Field(min_length=1, max_length=128)
     subject: Token
     time: AwareDatetime = Field(lt=LAST_MOMENT)
-    datacontenttype: Literal["application/json"] = "application/json"
+    datacontenttype: ContentType = PLAIN
     tenant: Token
     run: str = Field(pattern=r"^[0-9]{6}-[0-9a-f]{32}$")
     causes: str = ""
@@ -58,6 +59,7 @@ class Header(BaseModel):
     schemaversion: str = VERSION
     decider: str = DECIDER
     traceparent: str | None = None
+    datakey: Token | None = None
 
 
 BodyT = TypeVar("BodyT", bound=Event | Command)
@@ -93,6 +95,11 @@ class Envelope(Generic[BodyT]):
         return role_of(self.header.source)
 
     @property
+    def kind(self) -> str:
+        """The name of what it says, such as RunRequested; also when its content is sealed."""
+        return self.header.type.removeprefix(TYPE_PREFIX).partition(".")[0]
+
+    @property
     def time(self) -> datetime:
         return self.header.time
 
@@ -101,7 +108,7 @@ class Envelope(Generic[BodyT]):
         return tuple(self.header.causes.split())
 
 
-Fact: TypeAlias = Envelope[AnyEvent]
+Fact: TypeAlias = Envelope[AnyEvent | Sealed]
 Order: TypeAlias = Envelope[AnyCommand]
 
 
@@ -126,13 +133,13 @@ def type_of(body: Event | Command | type[Event] | type[Command]) -> str:
 
 def new_fact(
     event: AnyEvent, *, run: RunId, tenant: str, slot: str, source: str, time: datetime,
-    causes: Iterable[str] = (), decider: str = DECIDER, traceparent: str | None = None,
+    causes: Iterable[str] = (), decider: str = DECIDER, traceparent: str | None = None, datakey: str | None = None,
 ) -> Fact:  # fmt: skip
     """A fact in its slot; its id is derived from where it stands."""
     header = Header(
         id=event_id(run, tenant, role_of(source), slot), source=source, type=type_of(event), subject=slot, time=time,
         tenant=tenant, run=run,
-        causes=" ".join(causes), origin=event.origin, decider=decider, traceparent=traceparent,
+        causes=" ".join(causes), origin=event.origin, decider=decider, traceparent=traceparent, datakey=datakey,
     )  # fmt: skip
     return Envelope(header, event)
 
@@ -140,28 +147,40 @@ def new_fact(
 def new_order(
     command: AnyCommand, *, id: CommandId, run: RunId, tenant: str, source: str, time: datetime, causes: Iterable[str],
     material: dict[str, object] | None = None, decider: str = DECIDER, traceparent: str | None = None,
+    datakey: str | None = None,
 ) -> Order:  # fmt: skip
     """A command on its way. material: content its references stand for, so that a service need not read the log."""
     header = Header(
         id=id, source=source, type=type_of(command), subject=id, time=time, tenant=tenant, run=run,
         causes=" ".join(causes),
-        decider=decider, traceparent=traceparent,
+        decider=decider, traceparent=traceparent, datakey=datakey,
     )  # fmt: skip
     return Envelope(header, command, material or {})
 
 
-def encode(envelope: Fact | Order) -> bytes:
+def encode(envelope: Fact | Order | Envelope[Sealed]) -> bytes:
     """The bytes that go on the bus and into the log. Raises ProtocolError for what a reader would refuse."""
-    message = envelope.header.model_dump(mode="json", exclude_none=True)
-    message["data"] = envelope.body.model_dump(mode="json")
-    if envelope.material:
-        message["material"] = envelope.material
+    message = envelope.header.model_dump(mode="json", exclude_none=True) | _content(envelope)
     checked(message)
     return orjson.dumps(message)
 
 
-def decode(raw: bytes) -> Fact | Order:
-    """Read one message strictly.
+def encode_content(envelope: Fact | Order) -> bytes:
+    """What a message says, without its header. Raises ProtocolError for what a reader would refuse."""
+    content = _content(envelope)
+    checked(content)  # type: ignore[arg-type]  # JSON, as the models write it
+    return orjson.dumps(content)
+
+
+def _content(envelope: Fact | Order | Envelope[Sealed]) -> dict[str, object]:
+    content: dict[str, object] = {"data": envelope.body.model_dump(mode="json")}
+    if envelope.material:
+        content["material"] = envelope.material
+    return content
+
+
+def decode(raw: bytes) -> Fact | Order | Envelope[Sealed]:
+    """Read one message strictly; sealed content stays sealed.
 
     Raises UnknownType for a type of a newer version and ProtocolError for everything else that is wrong.
     """
@@ -173,9 +192,23 @@ def decode(raw: bytes) -> Fact | Order:
         header = Header.model_validate(message)
     except ValidationError as error:
         raise ProtocolError("The message is no envelope of Milepost.", why=_reasons(error)) from error
-    body_type = _BY_TYPE.get(header.type)
-    if body_type is None:
-        raise UnknownType(f"The type {header.type!r} is unknown to this version.", hint="milepost --version")
+    return _said(header, data, material, sealed=header.datacontenttype == SEALED)
+
+
+def decode_content(header: Header, raw: bytes) -> Fact | Order:
+    """What encode_content wrote, under the header that it was written for; as strict as decode."""
+    message = read_json(raw, limit=MAX_BYTES)
+    if not isinstance(message, dict):
+        raise ProtocolError("The content is no JSON object.")
+    return _said(header, message.get("data"), message.get("material", {}), sealed=False)  # type: ignore[return-value]
+
+
+def _said(header: Header, data: object, material: object, *, sealed: bool) -> Fact | Order | Envelope[Sealed]:
+    body_type = _type_of(header)
+    if sealed:
+        if header.datakey is None:
+            raise ProtocolError("The content is sealed, and no key is named.")
+        body_type = Sealed
     try:
         body = body_type.model_validate(data)
     except ValidationError as error:
@@ -185,18 +218,30 @@ def decode(raw: bytes) -> Fact | Order:
     return Envelope(header, body, material)  # type: ignore[return-value]  # the registry pairs types with bodies
 
 
+def _type_of(header: Header) -> type[Event] | type[Command]:
+    body_type = _BY_TYPE.get(header.type)
+    if body_type is None:
+        raise UnknownType(f"The type {header.type!r} is unknown to this version.", hint="milepost --version")
+    return body_type
+
+
 def decode_fact(raw: bytes) -> Fact:
-    """Read a fact; ProtocolError if the message is a command, or its id is not its slot's."""
-    envelope = decode(raw)
-    if not isinstance(envelope.body, Event):
+    """Read a fact, sealed or not; ProtocolError if the message is a command, or its id is not its slot's."""
+    return checked_fact(decode(raw))
+
+
+def checked_fact(envelope: Fact | Order | Envelope[Sealed]) -> Fact:
+    """The message, if it is a fact that may stand where it stands; of a sealed one its place alone is known."""
+    kind, body = _type_of(envelope.header), envelope.body
+    if not issubclass(kind, Event) or not isinstance(body, Event):
         raise ProtocolError(f"{envelope.header.type} is no event.")
     if envelope.id != event_id(envelope.run, envelope.tenant, envelope.role, envelope.slot):
         raise ProtocolError("The event's id is not the id of its place.")
-    if envelope.body.slot not in ("", envelope.slot):
-        raise ProtocolError(f"{type(envelope.body).__name__} may not stand in the slot {envelope.slot!r}.")
-    if envelope.role not in speakers(envelope.body):
-        raise ProtocolError(f"{envelope.role} may not state {type(envelope.body).__name__}.")
-    return envelope
+    if kind.slot not in ("", envelope.slot):
+        raise ProtocolError(f"{envelope.kind} may not stand in the slot {envelope.slot!r}.")
+    if not isinstance(body, Sealed) and envelope.role not in speakers(body):
+        raise ProtocolError(f"{envelope.role} may not state {envelope.kind}.")
+    return envelope  # type: ignore[return-value]  # an event, as just seen
 
 
 def speakers(event: Event) -> frozenset[str]:
@@ -209,10 +254,14 @@ def speakers(event: Event) -> frozenset[str]:
 
 
 def decode_order(raw: bytes) -> Order:
-    """Read a command; ProtocolError if the message is an event."""
-    envelope = decode(raw)
+    """Read a command that is not sealed; ProtocolError if the message is something else."""
+    return checked_order(decode(raw))
+
+
+def checked_order(envelope: Fact | Order | Envelope[Sealed]) -> Order:
+    """The message, if it is a command that can be read."""
     if not isinstance(envelope.body, Command):
-        raise ProtocolError(f"{envelope.header.type} is no command.")
+        raise ProtocolError(f"{envelope.header.type} is no command that can be read.")
     return envelope
 
 

@@ -7,6 +7,7 @@ Deltas    mp.delta.{tenant}.{run}.{command}        text as it is generated (core
 Missed    mp.missed.{tenant}.{run}.{command}       a listener missed text: say it again from there (core)
 Busy      mp.busy.{tenant}.{run}.{command}         the model takes no more for now (core)
 Stops     mp.stop.{role}.{run}                     a run was cancelled: give up its work (core)
+Forgets   mp.forget.{tenant}                       data keys were destroyed: drop what was opened with them (core)
 Cards     mp.card.{tenant}.{lane}.{tool}           a tool and its host, last value kept
 Beats     mp.beat.{lane}                           a host of tools lives (core)
 Refused   mp.refused.{tenant}.{lane}.{tool}        the catalogue did not take a card (core)
@@ -154,6 +155,11 @@ def _heard(kind: str, tenant: str, run: str, command_id: str) -> str:
 def stop(role: Role | str, run: str) -> str:
     """Where a service hears that a run was cancelled; `*` for the run hears all."""
     return f"{ROOT}.stop.{role}.{run if run == '*' else checked_run(run)}"
+
+
+def forget(tenant: str) -> str:
+    """Where every process hears which data keys were destroyed; `*` for the tenant hears all."""
+    return f"{ROOT}.forget.{tenant if tenant == '*' else checked_token(tenant, 'tenant')}"
 
 
 def card(tenant: str, lane: str, tool: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli import ask, asyncapi, demo, doctor, impact, knowledge, memory, models, runs, stack, tools
+from infra.cli import ask, asyncapi, demo, doctor, forget, impact, knowledge, memory, models, runs, stack, tools
 
 app = typer.Typer(
     name="milepost", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
@@ -32,5 +32,5 @@ def milepost(
     """Every command takes --help; most take --json."""
 
 
-for part in (stack, demo, ask, runs, tools, knowledge, memory, impact, models, doctor, asyncapi):
+for part in (stack, demo, ask, runs, tools, knowledge, memory, forget, impact, models, doctor, asyncapi):
     part.add_to(app)

@@ -70,12 +70,12 @@ async def _play(loaded: Loaded, screen: Screen) -> tuple[list[Played], Path, flo
         ours = True
     started = time.monotonic() - begun
     try:
-        async with session(settings, user="you") as (client, _):
+        async with session(settings, user="you") as (client, world):
             await _catalogue_ready(client)
             screen.ready(started, await play.ingest(client))
             played = await play.play_all(client, screen)
             exported = settings.home / "demo-run-1.jsonl"
-            await play.export(client, played[0].run, exported)
+            await play.export(world, played[0].run, exported)
     finally:
         if ours:
             await stacks.down(settings.home)

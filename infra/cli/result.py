@@ -40,7 +40,7 @@ def result_of(state: RunState, facts: Sequence[Stored]) -> dict[str, object]:
 def step_of(stored: Stored, start: datetime | None) -> dict[str, object]:
     """One event in one line: when (ms since the run began), who, what."""
     fact = stored.fact
-    return {"ms": _ms(start, fact.time), "who": fact.role, "type": type(fact.body).__name__, "summary": summary(fact)}
+    return {"ms": _ms(start, fact.time), "who": fact.role, "type": fact.kind, "summary": summary(fact)}
 
 
 def _ms(start: datetime | None, end: datetime | None) -> float | None:

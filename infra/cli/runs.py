@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -95,15 +96,17 @@ def _print_runs(found: list[RunSummary]) -> None:
 
 
 def show(run: Run, home: Home = None, json: Json = False) -> None:
-    """Show every event of a run: when, who, what; with --json each of them in full, as it is stored."""
+    """Show every event of a run: when, who, what; with --json each of them in full, opened if it is stored sealed."""
     from infra.cli.client import connected, events_of
     from runtime.fold import fold
+    from schemas.envelope import encode
 
     use_json(json)
     id, facts = connected(lambda _, world: events_of(world, run), home)
     state = fold(id, (stored for stored, _ in facts)).state
     if as_json():
-        print_json({"run": state.run, "outcome": state.outcome, "events": [_loads(raw) for _, raw in facts]})
+        events = [_loads(encode(stored.fact)) for stored, _ in facts]
+        print_json({"run": state.run, "outcome": _outcome(state), "events": events})
     else:
         _print_run(state, [stored for stored, _ in facts])
 
@@ -112,11 +115,17 @@ def _loads(raw: bytes) -> object:
     return json.loads(raw)
 
 
+def _outcome(state: RunState) -> str:
+    return "erased" if state.erased else state.outcome
+
+
 def _print_run(state: RunState, facts: list[Stored]) -> None:
     from infra.cli.view import approval_card, event_line
 
     out, request = console(), state.request
-    out.print(plain("run          ", "dim") + plain(state.run) + plain("  ") + outcome(state.outcome))
+    out.print(plain("run          ", "dim") + plain(state.run) + plain("  ") + outcome(_outcome(state)))
+    if state.erased:
+        out.print(plain("What was said in this run was erased on request; that it took place is still told.", "dim"))
     if request:
         asked = f"{local(facts[0].fact.time)} by {request.user}, agent {request.agent.name}"
         out.print(plain("asked        ", "dim") + plain(asked))
@@ -231,12 +240,19 @@ def export(
     from datetime import UTC, datetime
 
     from infra.cli.client import connected, events_of
-    from infra.files import save_export
+    from infra.files import Exported, exported, save_export
 
     use_json(json)
-    id, facts = connected(lambda _, world: events_of(world, run), home)
-    save_export(file, id, [raw for _, raw in facts], datetime.now(UTC), replace=force)
-    _done({"run": id, "file": str(file), "events": len(facts)}, f"{len(facts)} events in {file} · milepost replay {file}")
+
+    async def work(_: Client, world: World) -> Exported:
+        return await exported(*await events_of(world, run), world.keyring)
+
+    what = connected(work, home)
+    save_export(file, what, datetime.now(UTC), replace=force)
+    count, erased = len(what.events), what.sealed and what.key is None
+    then = "their content was erased on request" if erased else f"milepost replay {file}"
+    said: dict[str, object] = {"run": what.run, "file": str(file), "events": count}
+    _done(said | ({"erased": True} if erased else {}), f"{count} events in {file} · {then}")
 
 
 def replay(
@@ -263,18 +279,26 @@ def _names_file(name: str) -> bool:
 
 def _replay_file(path: Path) -> Replayed:
     from infra.files import load_export
-    from runtime.replay import replay as again
 
     exported = load_export(path)
-    return again(exported.run, exported.facts)
+    return _again(exported.run, exported.facts)
 
 
 def _replay_run(name: str, home: Path | None) -> Replayed:
     from infra.cli.client import connected, events_of
-    from runtime.replay import replay as again
 
     run, facts = connected(lambda _, world: events_of(world, name), home)
-    return again(run, (stored for stored, _ in facts))
+    return _again(run, [stored for stored, _ in facts])
+
+
+def _again(run: RunId, facts: Sequence[Stored]) -> Replayed:
+    from runtime.fold import fold
+    from runtime.replay import replay as again
+    from runtime.sealing import Erased
+
+    if fold(run, facts).state.erased:
+        raise Erased(f"run {run}")
+    return again(run, facts)
 
 
 def _replayed(result: Replayed) -> dict[str, object]:

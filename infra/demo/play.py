@@ -9,7 +9,8 @@ from typing import Protocol
 
 import orjson
 
-from infra.files import load_export, save_export
+from infra.files import exported, load_export, save_export
+from infra.wiring import World
 from runtime.client import Client, Update, answer_of
 from runtime.replay import Replayed, replay
 from runtime.speech import Delta, hear_text
@@ -18,7 +19,6 @@ from runtime.timeline import summary
 from schemas import subjects
 from schemas.agent import AgentSpec
 from schemas.commands import RequestApproval
-from schemas.envelope import encode
 from schemas.events import KnowledgeRetrieved, Passage
 from schemas.ids import CommandId, RunId
 from schemas.tools import Preview
@@ -142,13 +142,13 @@ async def play_all(client: Client, stage: Stage) -> list[Played]:
     return played
 
 
-async def export(client: Client, run: RunId, path: Path) -> None:
+async def export(world: World, run: RunId, path: Path) -> None:
     """Write the run's log to a file that needs nothing but itself."""
-    stored = await client.log.read(run)
-    save_export(path, run, [encode(each.fact) for each in stored], stored[-1].fact.time, replace=True)
+    facts = await world.log.read_raw(run)
+    save_export(path, await exported(run, facts, world.keyring), facts[-1][0].fact.time, replace=True)
 
 
 def replay_file(path: Path) -> Replayed:
     """Replay an exported run with nothing but its file."""
-    exported = load_export(path)
-    return replay(exported.run, exported.facts)
+    found = load_export(path)
+    return replay(found.run, found.facts)

@@ -25,10 +25,11 @@ from infra.jetstream.pull import Pull, Pulled
 from runtime.bus import CardChange, Hear, Reply, ServiceInfo
 from runtime.errors import Retryable, Unreachable
 from runtime.log import Delivery
+from runtime.sealing import Sealing
 from schemas import subjects
 from schemas.canonical import read_json
 from schemas.commands import Role
-from schemas.envelope import Order, decode_order, encode
+from schemas.envelope import Order, decode, encode
 from schemas.errors import MilepostError, ProtocolError
 from schemas.ids import RunId
 from schemas.tools import Refusal, ToolCard
@@ -45,14 +46,15 @@ LATER: Literal["503"] = "503"
 
 
 class JetStreamBus:
-    """runtime.bus.Bus over NATS."""
+    """runtime.bus.Bus over NATS. sealing: between what is asked and what waits in the queue."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, sealing: Sealing | None = None) -> None:
         self._connection = connection
+        self._sealing = sealing or Sealing()
 
     async def send(self, order: Order, *, resent: bool = False) -> None:
         subject = str(subjects.command(order.body.role, order.body.lane, order.tenant, order.run, order.id))
-        data = encode(order)
+        data = encode(await self._sealing.sealed(order))
         self._connection.check_size({**FIRST, RESENT: "1"}, data)
         js = self._connection.jetstream
         for attempt in range(TRIES):
@@ -76,7 +78,14 @@ class JetStreamBus:
             await streams.ensure_stream(self._connection, streams.command_stream())
 
         pull = Pull(self._connection, subjects.COMMAND_STREAM, lambda: config, room=at_once, recreate=stream)
-        return deliveries(self._connection, pull, _read, role=role)
+        return deliveries(self._connection, pull, self._read, role=role)
+
+    async def _read(self, subject: str, raw: bytes) -> Order:
+        order, place = await self._sealing.order(decode(raw)), subjects.parse_command(subject)
+        said = subjects.CommandSubject(order.body.role, order.body.lane, order.tenant, order.run, order.id)
+        if said != place:
+            raise ProtocolError("The command says other things than its subject.", why=subject)
+        return order
 
     async def forget(self, run: RunId) -> None:
         body = json.dumps({"filter": f"{subjects.ROOT}.cmd.*.*.*.{run}.>"}).encode()
@@ -199,14 +208,6 @@ class JetStreamBus:
 
     async def bury(self, role: str, raw: bytes, why: str) -> None:
         await bury(self._connection, role, raw, why)
-
-
-def _read(subject: str, raw: bytes) -> Order:
-    order, place = decode_order(raw), subjects.parse_command(subject)
-    said = subjects.CommandSubject(order.body.role, order.body.lane, order.tenant, order.run, order.id)
-    if said != place:
-        raise ProtocolError("The command says other things than its subject.", why=subject)
-    return order
 
 
 def _card_change(connection: Connection, pull: Pull, pulled: Pulled) -> CardChange:

@@ -10,6 +10,7 @@ import nats
 import nats.errors
 import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from runtime.errors import Unreachable
 from schemas.errors import MilepostError, PayloadTooLarge
@@ -134,6 +135,18 @@ async def connect(url: str, *, name: str, token: str | None = None, on_closed: C
         ) from error
     connection.max_payload = client.max_payload
     return connection
+
+
+async def hear_always(connection: Connection, subject: str, receive: Callable[[str, bytes], Awaitable[None]]) -> None:
+    """Hear a subject for as long as the connection lives. Raises Unreachable."""
+
+    async def on_message(msg: Msg) -> None:
+        await receive(msg.subject, msg.data)
+
+    try:
+        await connection.client.subscribe(subject, cb=on_message)
+    except (nats.errors.Error, OSError, TimeoutError) as error:
+        raise unreachable(error) from error
 
 
 def unreachable(error: BaseException) -> Unreachable:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import nats.errors
@@ -14,6 +15,7 @@ from infra.jetstream.connection import Connection, unreachable
 from infra.jetstream.pull import Pull, Pulled
 from runtime.errors import Unreachable
 from runtime.log import Delivery
+from runtime.sealing import PAUSE_S, Erased
 from schemas import subjects
 from schemas.envelope import Fact, Order, UnknownType
 from schemas.errors import ProtocolError
@@ -27,20 +29,33 @@ TAKEN = (10071, 10164)  # wrong last sequence: the subject holds a message
 
 
 async def deliveries(
-    connection: Connection, pull: Pull, read: Callable[[str, bytes], M], *, role: str, park_s: float = 60.0
+    connection: Connection, pull: Pull, read: Callable[[str, bytes], Awaitable[M]], *, role: str, park_s: float = 60.0
 ) -> AsyncIterator[Delivery[M]]:
-    """Decode what is pulled. A message of an unknown type is parked: it comes again after park_s seconds."""
+    """Decode what is pulled. A message of an unknown type is parked: it comes again after park_s seconds.
+
+    One that cannot be opened now is kept here and looked at again, which is no attempt; one that never can be again, since
+    its user was forgotten, is dropped.
+    """
     turn, gap = -1, False
     async for pulled in pull.messages():
         gap, turn = gap or pulled.turn != turn + 1, pulled.turn
         try:
-            message = read(pulled.msg.subject, pulled.msg.data)
+            message = await read(pulled.msg.subject, pulled.msg.data)
         except UnknownType as error:
             log.warning("parked", subject=pulled.msg.subject, why=error.what)
             await _settle(connection, pull, pulled, _nak(park_s))
             continue
         except ProtocolError as error:
             await put_away(connection, pull, pulled, role, error)
+            continue
+        except Erased:
+            await _settle(connection, pull, pulled, b"+TERM")
+            continue
+        except Unreachable as error:
+            log.warning("not opened yet", subject=pulled.msg.subject, why=error.what)
+            with suppress(Unreachable):
+                await connection.publish(pulled.msg.reply, b"+WPI")
+            pull.put_back(pulled, PAUSE_S)
             continue
         yield _delivery(connection, pull, pulled, message, gap)
         gap = False

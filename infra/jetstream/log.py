@@ -19,6 +19,7 @@ from infra.jetstream.deliveries import FIRST, TAKEN, deliveries
 from infra.jetstream.pull import Pull
 from runtime.errors import Unreachable
 from runtime.log import Delivery, Stored
+from runtime.sealing import Sealing, in_time
 from schemas import subjects
 from schemas.envelope import Fact, decode_fact, encode
 from schemas.errors import ProtocolError
@@ -36,15 +37,16 @@ NEW_SEGMENT_S = 5.0
 
 
 class JetStreamLog:
-    """runtime.log.Log over NATS."""
+    """runtime.log.Log over NATS. sealing: between what is said and what is stored."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, sealing: Sealing | None = None) -> None:
         self._connection = connection
+        self._sealing = sealing or Sealing()
 
     async def append(self, fact: Fact) -> bool:
         subject = str(subjects.fact(fact.run, fact.tenant, fact.role, fact.slot))  # type: ignore[arg-type]
         headers = FIRST  # and no Nats-Msg-Id: whoever used a fact's id first, for anything, would swallow the fact
-        data = encode(fact)
+        data = encode(await self._sealing.sealed(fact))
         self._connection.check_size(headers, data)
         js = self._connection.jetstream
         for attempt in range(TRIES):
@@ -66,7 +68,7 @@ class JetStreamLog:
         return [stored for stored, _ in await self.read_raw(run, after)]
 
     async def read_raw(self, run: RunId, after: int = 0) -> list[tuple[Stored, bytes]]:
-        """As read, with the bytes of each fact exactly as they are stored: for an export."""
+        """As read, with the bytes of each fact exactly as they are stored, sealed or not: for an export."""
         found: list[tuple[Stored, bytes]] = []
         while True:
             batch, more = await self._read_batch(run, after)
@@ -74,7 +76,7 @@ class JetStreamLog:
                 headers = msg.headers or {}
                 after = int(headers["Nats-Sequence"])
                 with suppress(ProtocolError):  # its reader in the feed buries it
-                    found.append((Stored(_read(headers["Nats-Subject"], msg.data), after), msg.data))
+                    found.append((Stored(await self._read(headers["Nats-Subject"], msg.data), after), msg.data))
             if not more:
                 return found
 
@@ -159,7 +161,7 @@ class JetStreamLog:
     async def _pump(self, segment: str, config: ForSegment, room: int, merged: asyncio.Queue[Delivery[Fact]]) -> None:
         pull = Pull(self._connection, subjects.run_stream(segment), lambda: config(segment), room=room)
         try:
-            async for delivery in deliveries(self._connection, pull, _read, role="conductor"):
+            async for delivery in deliveries(self._connection, pull, self._read_in_time, role="conductor"):
                 merged.put_nowait(delivery)
         except Unreachable as error:
             log.warning("segment not read yet", segment=segment, why=error.why)
@@ -174,10 +176,17 @@ class JetStreamLog:
                 continue
             seen = pulled.position
             with suppress(ProtocolError):
-                yield Stored(_read(pulled.msg.subject, pulled.msg.data), seen)
+                yield Stored(await self._read_in_time(pulled.msg.subject, pulled.msg.data), seen)
+
+    async def _read(self, subject: str, raw: bytes) -> Fact:
+        return await self._sealing.fact(_placed(subject, raw))
+
+    async def _read_in_time(self, subject: str, raw: bytes) -> Fact:
+        fact = _placed(subject, raw)
+        return await in_time(lambda: self._sealing.fact(fact))
 
 
-def _read(subject: str, raw: bytes) -> Fact:
+def _placed(subject: str, raw: bytes) -> Fact:
     fact = decode_fact(raw)
     if str(subjects.FactSubject(fact.run, fact.tenant, fact.role, fact.slot)) != subject:
         raise ProtocolError("The fact says other things than its subject.", why=subject)

@@ -70,6 +70,15 @@ class Pull:
         if self._free >= self._enough:
             self._wake()
 
+    def put_back(self, pulled: Pulled, delay_s: float) -> None:
+        """Hand a message out again after a while; for the server it is still being worked on."""
+
+        def back() -> None:
+            self._unsettled -= 1
+            self._ready.put_nowait(pulled.msg)
+
+        asyncio.get_running_loop().call_later(delay_s, back)
+
     async def messages(self) -> AsyncIterator[Pulled]:
         """Messages as they come, without end. Raises Unreachable when the consumer cannot be created at first."""
         client = self._connection.client

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import JSON, Text, any_, case, cast, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.postgres.engine import StoreUnavailable, transaction
+from infra.postgres.engine import StoreUnavailable, array_of, transaction
 from infra.postgres.tables import effects
 from schemas.canonical import JsonObject
-from services.tools.ledger import CHANGES, Claim, Claimed, EffectState, answer, not_yours
+from services.tools.ledger import CHANGES, FORGOTTEN, Claim, Claimed, EffectState, answer, not_yours
 
 _TRIES = 5
 
@@ -59,6 +61,18 @@ class PostgresEffectLedger:
 
     async def doubt(self, key: str, tenant: str, command: str, error: JsonObject) -> None:
         await self._change(key, tenant, command, "in_doubt", error=error)
+
+    async def forget(self, tenant: str, runs: Sequence[str]) -> int:
+        table, gone = effects.c, json.dumps(FORGOTTEN)
+        receipt = case((table.receipt.is_not(None), cast(cast(gone, Text), JSON)))
+        blank = {"arguments": {}, "planned_state": "", "error": null(), "receipt": receipt}
+        own = (table.tenant == tenant, table.run == any_(array_of(list(runs))))
+        says = or_(
+            cast(table.arguments, Text) != "{}", table.planned_state != "", table.error.is_not(None),
+            cast(table.receipt, Text) != gone,
+        )  # fmt: skip
+        async with transaction(self._engine, tenant) as connection:
+            return int((await connection.execute(update(effects).where(*own, says).values(**blank))).rowcount)
 
     async def _change(self, key: str, tenant: str, command: str, state: EffectState, **values: JsonObject) -> None:
         table = effects.c

@@ -4,13 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import LABEL_STYLE_TABLENAME_PLUS_COL, Column, ColumnElement, RowMapping, and_, any_, false, or_, select
+from sqlalchemy import (
+    LABEL_STYLE_TABLENAME_PLUS_COL,
+    Column,
+    ColumnElement,
+    RowMapping,
+    and_,
+    any_,
+    false,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.postgres import tables
 from infra.postgres.engine import array_of, pattern, transaction
-from services.recorder.ports import SHORTEST, EventRow, RunFilter, RunRecord, RunSummary, Use, Used, Watermark
+from services.recorder.ports import (
+    ERASED,
+    OPEN,
+    SHORTEST,
+    Erasure,
+    EventRow,
+    RunFilter,
+    RunRecord,
+    RunSummary,
+    Use,
+    Used,
+    Watermark,
+)
 
 
 class PostgresRunIndex:
@@ -24,17 +47,20 @@ class PostgresRunIndex:
         uses: Sequence[Use] = (),
     ) -> None:  # fmt: skip
         async with transaction(self._engine) as connection:
-            if events:
-                rows = [event.model_dump() for event in sorted(events, key=lambda event: event.id)]
-                await connection.execute(upsert(tables.events).on_conflict_do_nothing(), rows)
             if runs:
                 summary = upsert(tables.runs)
                 newer = {name: summary.excluded[name] for name in RunSummary.model_fields if name != "run"}
                 summary = summary.on_conflict_do_update(
-                    index_elements=["run"], set_=newer, where=tables.runs.c.seq <= summary.excluded.seq
-                )
+                    index_elements=["run"], set_=newer,
+                    where=and_(tables.runs.c.seq <= summary.excluded.seq, tables.runs.c.erased.is_(False)),
+                )  # fmt: skip
                 ordered = sorted(runs, key=lambda run: (run.run, run.seq))
                 await connection.execute(summary, [run.model_dump() | {"tools": list(run.tools)} for run in ordered])
+            if events:  # after the runs: whoever erases one of them now waits for these events too
+                erased = await _erased(connection, {event.run for event in events})
+                ordered_events = sorted(events, key=lambda event: event.id)
+                rows = [event.model_dump() | ({"summary": ERASED} if event.run in erased else {}) for event in ordered_events]
+                await connection.execute(upsert(tables.events).on_conflict_do_nothing(), rows)
             if uses:
                 ordered_uses = sorted(uses, key=lambda use: (use.run, use.kind, use.id, use.how, use.hash))
                 await connection.execute(
@@ -75,6 +101,24 @@ class PostgresRunIndex:
             said = tuple(EventRow.model_validate(dict(row)) for row in rows.mappings())
             return RunRecord(summary=RunSummary.model_validate(dict(found)), events=said)
 
+    async def runs_of(self, tenant: str, user: str, *, after: str = "", limit: int = 500, open: bool = False) -> list[str]:
+        own = [tables.runs.c.tenant == tenant, tables.runs.c.user == user, tables.runs.c.run > after]
+        if open:
+            own.append(tables.runs.c.status.in_(OPEN))
+        async with transaction(self._engine, tenant) as connection:
+            found = await connection.execute(select(tables.runs.c.run).where(*own).order_by(tables.runs.c.run).limit(limit))
+            return list(found.scalars())
+
+    async def forget(self, tenant: str, user: str) -> Erasure:
+        runs, events = tables.runs, tables.events
+        own = (runs.c.tenant == tenant, runs.c.user == user, runs.c.erased.is_(False))
+        blank = update(runs).where(*own).values(task=ERASED, answer=None, tools=[], erased=True)
+        async with transaction(self._engine, tenant) as connection:
+            gone = (await connection.execute(blank.returning(runs.c.run, runs.c.sealed))).all()
+            told = update(events).where(events.c.run == any_(array_of([run for run, _ in gone]))).values(summary=ERASED)
+            said = (await connection.execute(told)).rowcount if gone else 0
+        return Erasure(runs=len(gone), events=said, unsealed=sum(not sealed for _, sealed in gone))
+
     async def uses(self, tenant: str, names: Sequence[str], limit: int = 200) -> list[Used]:
         table, runs = tables.run_uses.c, tables.runs.c
         asked = [name for name in names if name]
@@ -103,6 +147,12 @@ def _used(row: RowMapping) -> Used:
     use = {name: row[f"run_uses_{name}"] for name in Use.model_fields}
     run = {name: row[f"runs_{name}"] for name in RunSummary.model_fields}
     return Used(use=Use.model_validate(use), run=RunSummary.model_validate(run))
+
+
+async def _erased(connection: AsyncConnection, runs: set[str]) -> set[str]:
+    table = tables.runs.c
+    found = await connection.execute(select(table.run).where(table.run == any_(array_of(sorted(runs))), table.erased))
+    return set(found.scalars())
 
 
 def _conditions(which: RunFilter) -> list[ColumnElement[bool]]:

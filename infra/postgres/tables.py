@@ -317,7 +317,10 @@ runs = Table(
     Column("steps", Integer, nullable=False),
     Column("tools", ARRAY(Text), nullable=False),
     Column("seq", BigInteger, nullable=False),
+    Column("sealed", Boolean, nullable=False, server_default=text("false")),
+    Column("erased", Boolean, nullable=False, server_default=text("false")),
     Index("runs_started", "tenant", "started"),
+    Index("runs_user", "tenant", "user", "run"),
     Index("runs_task", "task", postgresql_using="gin", postgresql_ops={"task": "gin_trgm_ops"}),
 )
 
@@ -363,4 +366,36 @@ effects = Table(
     Column("since", _MOMENT, nullable=False),
     CheckConstraint("state IN ('committed', 'done', 'failed', 'in_doubt')", name="effects_state"),
     Index("effects_run", "run"),
+)
+
+# A key that was destroyed keeps its row, so that who asks for it is told so; nothing in it names the user any more.
+data_keys = Table(
+    "data_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("user", Text),
+    Column("wrapped", LargeBinary),
+    Column("made", _MOMENT, nullable=False, server_default=text("now()")),
+    Column("destroyed", _MOMENT),
+    CheckConstraint(
+        '(wrapped IS NULL) = (destroyed IS NOT NULL) AND (wrapped IS NULL) = ("user" IS NULL)', name="data_keys_destroyed"
+    ),
+    Index("data_keys_user", "tenant", "user", unique=True),
+)
+
+# user: until it is done; then subject, a digest, is all that tells who it was.
+forgettings = Table(
+    "forgettings",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("user", Text),
+    Column("subject", Text, nullable=False),
+    Column("asked_by", Text, nullable=False),
+    Column("asked", _MOMENT, nullable=False),
+    Column("finished", _MOMENT),
+    Column("report", JSON, nullable=False),
+    CheckConstraint('("user" IS NULL) = (finished IS NOT NULL)', name="forgettings_finished"),
+    Index("forgettings_user", "tenant", "user", unique=True),
 )

@@ -62,7 +62,7 @@ class Admission:
         self._holds: Counter[str] = Counter()
         self._newcomers: OrderedDict[str, None] = OrderedDict()
         self._stay_s = GUESS_S
-        self._closed = False
+        self._closed = self._woken = False
         self._changed = threading.Condition()
 
     @property
@@ -101,9 +101,16 @@ class Admission:
                 self._lane(stream).remove(stream)
 
     def wait(self) -> None:
-        """Until somebody waits or close() is called."""
+        """Until somebody waits, or close() or wake() is called."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self.waiting)
+            self._changed.wait_for(lambda: self._closed or self.waiting or self._woken)
+            self._woken = False
+
+    def wake(self) -> None:
+        """Let who waits look round."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify()
 
     def take(self) -> Stream | None:
         """The stream to run next."""

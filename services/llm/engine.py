@@ -89,6 +89,7 @@ class Engine:
         self._tick_count = 0
         self._swept = 0.0
         self._drafted = self._accepted = 0
+        self._forgetting = threading.Event()
         self._thread = threading.Thread(target=self._run, name="llm-engine", daemon=True)
         self._thread.start()
 
@@ -106,6 +107,11 @@ class Engine:
         stream = Stream(list(prompt), guide, terms, certified)
         self._admission.enter(stream)
         return stream.done
+
+    def forget(self) -> None:
+        """Hold nothing that was read before for other streams, from the next tick on."""
+        self._forgetting.set()
+        self._admission.wake()
 
     def close(self) -> None:
         """Stop the thread; streams that run or wait fail with EngineStopped."""
@@ -144,6 +150,9 @@ class Engine:
 
     def _tick(self) -> None:
         self._tick_count += 1
+        if self._forgetting.is_set():
+            self._forgetting.clear()
+            self._slots.forget()
         self._drop_unwanted()
         self._admit()
         streams = [(slot, slot.stream) for slot in self._slots.all if slot.stream]

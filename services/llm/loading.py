@@ -47,10 +47,19 @@ class LoadingModel:
 
     def stats(self) -> dict[str, object]:
         """What the model says of itself; nothing until it is there."""
-        if self._coming is None or not self._coming.done() or self._coming.cancelled() or self._coming.exception():
-            return {}
-        tell = getattr(self._coming.result(), "stats", dict)
+        tell = getattr(self._there(), "stats", dict)
         return dict(tell())
+
+    def forget(self) -> None:
+        """Drop what is kept of earlier prompts, if the model keeps any."""
+        drop = getattr(self._there(), "forget", None)
+        if drop:
+            drop()
+
+    def _there(self) -> TextModel | None:
+        if self._coming is None or not self._coming.done() or self._coming.cancelled() or self._coming.exception():
+            return None
+        return self._coming.result()
 
     async def _model(self) -> TextModel:
         if self._coming is None or (self._failed_at and time.monotonic() > self._failed_at + AGAIN_S):

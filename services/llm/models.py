@@ -50,6 +50,11 @@ class Models:
         """Bring the default model before anybody asks."""
         await self._model(DEFAULT).load()
 
+    def forget(self) -> None:
+        """Drop what is kept of earlier prompts: a person in one of them is to be forgotten."""
+        for model in self._models.values():
+            model.forget()
+
     def stats(self) -> dict[str, object]:
         """What the loaded models say of themselves, by name."""
         told = {name: stats for name, model in self._models.items() if (stats := model.stats())}

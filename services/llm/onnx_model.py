@@ -86,6 +86,10 @@ class OnnxModel:
         self._engine.close()
         self._decoder.close()
 
+    def forget(self) -> None:
+        """Drop what is kept of earlier prompts."""
+        self._engine.forget()
+
     def stats(self) -> dict[str, object]:
         """How busy the engine is: see Engine.stats."""
         return dict(self._engine.stats())

@@ -58,7 +58,11 @@ def llm_service(models: Models, clock: Clock, *, at_once: int = AT_ONCE, lane: s
         if voice:
             await voice.repeat(*read_missed(data))
 
+    async def forget(subject: str, data: bytes) -> None:
+        models.forget()
+
     service.hears[subjects.missed("*", "*", "*")] = say_again
+    service.hears[subjects.forget("*")] = forget
     return service
 
 

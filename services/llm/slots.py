@@ -62,6 +62,12 @@ class Slots:
         self._heat = np.zeros((count, capacity), np.float32)
         self.all = [Slot(index, self._tokens[index], self._heat[index]) for index in range(count)]
 
+    def forget(self) -> None:
+        """Hold nothing any more where no stream is; what one reads by then goes when the next one takes its place."""
+        for slot in self.free():
+            slot.truncate(0)
+            self._tokens[slot.index] = 0
+
     def free(self) -> list[Slot]:
         """Slots without a stream."""
         return [slot for slot in self.all if slot.stream is None]

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.recorder.ports import SHORTEST, EventRow, RunFilter, RunRecord, RunSummary, Use, Used, Watermark
+from services.recorder.ports import (
+    ERASED,
+    OPEN,
+    SHORTEST,
+    Erasure,
+    EventRow,
+    RunFilter,
+    RunRecord,
+    RunSummary,
+    Use,
+    Used,
+    Watermark,
+)
 
 
 class MemoryRunIndex:
@@ -20,11 +32,12 @@ class MemoryRunIndex:
         self, events: Sequence[EventRow], runs: Sequence[RunSummary], watermark: Watermark | None = None,
         uses: Sequence[Use] = (),
     ) -> None:  # fmt: skip
+        erased = {run.run for run in self._runs.values() if run.erased}
         for event in events:
-            self._events.setdefault(event.id, event)
+            self._events.setdefault(event.id, _blank(event) if event.run in erased else event)
         for run in runs:
             old = self._runs.get(run.run)
-            if old is None or old.seq <= run.seq:
+            if old is None or (old.seq <= run.seq and not old.erased):
                 self._runs[run.run] = run
         for use in uses:
             self._uses.setdefault((use.run, use.kind, use.id, use.how, use.hash), use)
@@ -56,6 +69,23 @@ class MemoryRunIndex:
         found.sort(key=lambda use: (use.time, use.kind, use.id))
         found.sort(key=lambda use: (self._runs[use.run].started, use.run), reverse=True)
         return [Used(use=use, run=self._runs[use.run]) for use in found[:limit]]
+
+    async def runs_of(self, tenant: str, user: str, *, after: str = "", limit: int = 500, open: bool = False) -> list[str]:
+        own = (run for run in self._runs.values() if (run.tenant, run.user) == (tenant, user))
+        return sorted(run.run for run in own if run.run > after and (not open or run.status in OPEN))[:limit]
+
+    async def forget(self, tenant: str, user: str) -> Erasure:
+        own = [run for run in self._runs.values() if (run.tenant, run.user, run.erased) == (tenant, user, False)]
+        for run in own:
+            self._runs[run.run] = run.model_copy(update={"task": ERASED, "answer": None, "tools": (), "erased": True})
+        names = {run.run for run in own}
+        events = [event for event in self._events.values() if event.run in names]
+        self._events.update((event.id, _blank(event)) for event in events)
+        return Erasure(runs=len(own), events=len(events), unsealed=sum(not run.sealed for run in own))
+
+
+def _blank(event: EventRow) -> EventRow:
+    return event.model_copy(update={"summary": ERASED})
 
 
 def _matches(run: RunSummary, which: RunFilter) -> bool:

@@ -28,7 +28,10 @@ class EventRow(Value):
 
 
 class RunSummary(Value):
-    """A run as lists show it. seq: the last event it was made from; tools: names that were called, in order."""
+    """A run as lists show it. seq: the last event it was made from; tools: names that were called, in order.
+
+    sealed: the log keeps its content sealed. erased: its user was forgotten, and what it said with them.
+    """
 
     run: str
     tenant: str
@@ -43,6 +46,8 @@ class RunSummary(Value):
     steps: int = 0
     tools: tuple[str, ...] = ()
     seq: int
+    sealed: bool = False
+    erased: bool = False
 
 
 class RunRecord(Value):
@@ -99,8 +104,24 @@ class RunFilter(Value):
     before: datetime | None = None
 
 
+class Erasure(Value):
+    """What the index has lost: runs and events that say nothing any more. unsealed: runs that the log still tells of."""
+
+    runs: int
+    events: int
+    unsealed: int
+
+
+OPEN: tuple[Status, ...] = ("open", "waiting")
+ERASED = "erased on request"
+"""What stands in the place of erased text."""
+
+
 class RunIndex(Protocol):
-    """Events and runs, found by what a person asks for. Recording is idempotent: by event id, by a run's newest seq."""
+    """Events and runs, found by what a person asks for. Recording is idempotent: by event id, by a run's newest seq.
+
+    A run that was erased stays erased: what is recorded of it afterwards loses its texts.
+    """
 
     async def record(
         self, events: Sequence[EventRow], runs: Sequence[RunSummary], watermark: Watermark | None = None,
@@ -122,6 +143,14 @@ class RunIndex(Protocol):
 
     async def show(self, run: str, tenant: str | None = None) -> RunRecord | None:
         """One run with its events; None if it is not there or another tenant's."""
+        ...
+
+    async def runs_of(self, tenant: str, user: str, *, after: str = "", limit: int = 500, open: bool = False) -> list[str]:
+        """The ids of a user's runs in their order, from the one behind `after`; open: only those that have not ended."""
+        ...
+
+    async def forget(self, tenant: str, user: str) -> Erasure:
+        """Take all texts of a user's runs out; ids, types and times stay. Again, and there is nothing to do."""
         ...
 
     async def uses(self, tenant: str, names: Sequence[str], limit: int = 200) -> list[Used]:

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from runtime.errors import Retryable
 from runtime.fold import Folded
+from runtime.keyring import read_forgotten
 from runtime.log import Delivery, Log, Stored
 from runtime.service import Service
 from runtime.state import RunState
@@ -51,6 +52,23 @@ class FindUses(Value):
     limit: int = Field(default=200, ge=1, le=500)
 
 
+class RunsOf(Value):
+    """A question for the ids of a user's runs."""
+
+    tenant: Token
+    user: Token
+    after: str = ""
+    limit: int = Field(default=500, ge=1, le=1000)
+    open: bool = False
+
+
+class ForgetRuns(Value):
+    """A user whose runs are to say nothing any more."""
+
+    tenant: Token
+    user: Token
+
+
 class Recorder:
     """Indexes facts in batches; a run's summary is its fold."""
 
@@ -60,10 +78,13 @@ class Recorder:
         self.indexed = 0
 
     def service(self) -> Service:
-        """The questions it answers: runs, uses."""
+        """The questions it answers: runs, uses, runs_of, forget."""
         service = Service("recorder", "indexes the log", stats=lambda: {"indexed": self.indexed})
         service.answer("runs")(self.runs)
         service.answer("uses")(self.uses)
+        service.answer("runs_of")(self.runs_of)
+        service.answer("forget")(self.forget)
+        service.hears[subjects.forget("*")] = self.on_forget
         return service
 
     async def runs(self, raw: bytes) -> bytes:
@@ -75,6 +96,24 @@ class Recorder:
         """FindUses -> Used list, newest runs first."""
         asked = _read(FindUses, raw)
         return _write(await self._index.uses(asked.tenant, asked.names, asked.limit))
+
+    async def runs_of(self, raw: bytes) -> bytes:
+        """RunsOf -> their ids, in order."""
+        asked = _read(RunsOf, raw)
+        found = await self._index.runs_of(asked.tenant, asked.user, after=asked.after, limit=asked.limit, open=asked.open)
+        return orjson.dumps(found)
+
+    async def forget(self, raw: bytes) -> bytes:
+        """ForgetRuns -> Erasure."""
+        asked = _read(ForgetRuns, raw)
+        return orjson.dumps((await self._index.forget(asked.tenant, asked.user)).model_dump(mode="json"))
+
+    async def on_forget(self, subject: str, raw: bytes) -> None:
+        """Keys were destroyed: their runs leave this process's memory."""
+        keys = read_forgotten(raw)
+        for run, folded in list(self._runs.items()):
+            if folded.state.datakey in keys:
+                del self._runs[run]
 
     async def record(self) -> None:
         """Index every fact, for ever; what is not stored comes again."""
@@ -145,7 +184,7 @@ def _write(values: Sequence[Value]) -> bytes:
 def _row(delivery: Delivery[Fact]) -> EventRow:
     fact = delivery.message
     return EventRow(
-        id=fact.id, run=fact.run, tenant=fact.tenant, type=type(fact.body).__name__, role=fact.role, slot=fact.slot,
+        id=fact.id, run=fact.run, tenant=fact.tenant, type=fact.kind, role=fact.role, slot=fact.slot,
         time=fact.time, stream=subjects.run_stream(segment_of_run(fact.run)), seq=delivery.position,
         summary=summary(fact), bytes=len(encode(fact)),
     )  # fmt: skip
@@ -161,4 +200,5 @@ def _summary(folded: Folded) -> RunSummary:
         conversation=state.request.conversation, task=state.request.task, answer=state.answer, started=state.requested_at,
         ended=state.ended_at, steps=state.steps,
         tools=tuple(dict.fromkeys(call.name for message in state.messages for call in message.calls)), seq=folded.position,
+        sealed=state.datakey is not None,
     )  # fmt: skip

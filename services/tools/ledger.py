@@ -6,6 +6,7 @@ failed -> committed again. Nothing leaves done.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
@@ -79,6 +80,16 @@ class EffectLedger(Protocol):
         """Nobody knows whether it happened. Raises NotYours."""
         ...
 
+    async def forget(self, tenant: str, runs: Sequence[str]) -> int:
+        """Take arguments, receipts and errors out of the entries of these runs; keys and states stay, so that none repeats.
+
+        How many were changed.
+        """
+        ...
+
+
+FORGOTTEN: JsonObject = {"text": "It was done; what it said was erased on request."}
+"""The receipt of an effect whose person was forgotten, in the form of a tool's result."""
 
 CHANGES: dict[EffectState, frozenset[EffectState]] = {
     "done": frozenset({"committed", "in_doubt", "done"}),
@@ -99,6 +110,9 @@ class _Entry:
     state: EffectState
     since: datetime
     receipt: JsonObject | None = None
+    tenant: str = ""
+    run: str = ""
+    erased: bool = False
 
 
 class MemoryEffectLedger:
@@ -120,7 +134,7 @@ class MemoryEffectLedger:
     ) -> Claim:
         entry = self._entries.get(key)
         if entry is None or entry.state == "failed":
-            self._entries[key] = _Entry(command, "committed", now)
+            self._entries[key] = _Entry(command, "committed", now, tenant=tenant, run=run)
             return Claimed()
         return answer(entry.state, entry.command, command, entry.since, entry.receipt)
 
@@ -133,6 +147,13 @@ class MemoryEffectLedger:
 
     async def doubt(self, key: str, tenant: str, command: str, error: JsonObject) -> None:
         self._entries[key] = replace(self._change(key, command, "in_doubt"), state="in_doubt")
+
+    async def forget(self, tenant: str, runs: Sequence[str]) -> int:
+        gone = [key for key, each in self._entries.items() if each.tenant == tenant and each.run in runs and not each.erased]
+        for key in gone:
+            entry = self._entries[key]
+            self._entries[key] = replace(entry, receipt=entry.receipt and FORGOTTEN, erased=True)
+        return len(gone)
 
     def _change(self, key: str, command: str, state: EffectState) -> _Entry:
         entry = self._entries.get(key)

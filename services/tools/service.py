@@ -13,10 +13,12 @@ from runtime.clock import Clock
 from runtime.errors import Permanent, Retryable
 from runtime.service import Context, Service
 from schemas import subjects
+from schemas.canonical import canonical, read_json
 from schemas.commands import CallTool, PlanCall
-from schemas.errors import MilepostError
+from schemas.errors import MilepostError, ProtocolError
 from schemas.events import AnyEvent, CallPlanned, Failure, ToolFailed, ToolInDoubt, ToolReturned
-from schemas.tools import Refusal, ToolCall, ToolCard, ToolResult, write_key
+from schemas.ids import Token
+from schemas.tools import Refusal, ToolCall, ToolCard, ToolResult, Value, write_key
 from services.tools.by_hand import call_by_hand, call_verb
 from services.tools.ledger import Claim, Done, EffectLedger, InProgress, Mine
 from services.tools.pulse import Pulse
@@ -37,6 +39,13 @@ PUBLISHED_AT_ONCE = 256
 WAIT_FOR_OTHER_S = 0.2
 SETTLE_S = 5.0  # a request whose answer was lost may still be on its way
 MAX_ATTEMPTS = 8  # a provider may be away for 25 s: pauses double from 0.2 s
+
+
+class ForgetEffects(Value):
+    """Runs whose effects are to say nothing any more."""
+
+    tenant: Token
+    runs: tuple[str, ...]
 
 
 class Toolbox:
@@ -60,6 +69,7 @@ class Toolbox:
         service.on(CallTool)(self.pulse.watched(self.call))
         service.answer(call_verb(self.lane))(self.by_hand)
         service.hears[subjects.refused_of(self.lane)] = self._refused
+        service.answer("forget")(self.forget)
         return service
 
     def cards(self) -> list[ToolCard]:
@@ -113,6 +123,14 @@ class Toolbox:
     async def by_hand(self, raw: bytes) -> bytes:
         """CallByHand -> ToolResult; for tools that only read."""
         return await call_by_hand(self.tools, self.tenant, raw)
+
+    async def forget(self, raw: bytes) -> bytes:
+        """ForgetEffects -> how many entries lost what they said."""
+        try:
+            asked = ForgetEffects.model_validate(read_json(raw, limit=1024 * 1024))
+        except ValidationError as error:
+            raise ProtocolError("The question names no runs.", why=str(error)[:300]) from error
+        return canonical({"effects": await self.ledger.forget(asked.tenant, asked.runs)})
 
     async def call(self, command: CallTool, context: Context) -> AnyEvent:
         """Run a tool: a read straight away, a write through the ledger."""

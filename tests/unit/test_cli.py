@@ -21,7 +21,7 @@ from infra.cli.keyboard import NO, YES
 from infra.cli.result import result_of
 from infra.cli.view import TerminalView, approval_card
 from infra.embedded import nats_server
-from infra.files import BadExport, CannotWrite, load_export, save_export, write_export
+from infra.files import BadExport, CannotWrite, Exported, load_export, save_export, write_export
 from infra.models.catalogue import DEFAULT_TEXT_MODEL
 from infra.settings import Settings
 from infra.wiring import World
@@ -80,7 +80,7 @@ def _lines(run: RunUnderTest) -> list[bytes]:
 
 def _file(path: Path, run: RunUnderTest | None = None) -> Path:
     run = run or _ended()
-    save_export(path, run.id, _lines(run), NOW, replace=True)
+    save_export(path, Exported(run.id, _lines(run)), NOW, replace=True)
     return path
 
 
@@ -211,7 +211,7 @@ def test_an_export_comes_back_byte_for_byte(tmp_path: Path) -> None:
 
 def test_an_export_that_is_cut_anywhere_is_refused(tmp_path: Path) -> None:
     whole = BytesIO()
-    write_export(whole, run_of(), _lines(_ended()), NOW)
+    write_export(whole, Exported(run_of(), _lines(_ended())), NOW)
     raw, path = whole.getvalue(), tmp_path / "cut.jsonl"
     for end in range(len(raw) - 1):
         path.write_bytes(raw[:end])
@@ -241,7 +241,7 @@ OTHER = fact_of(RunUnderTest(key="other").request, run_of("other"), "request")
         (lambda lines: [b"", *lines[1:]], 1, "no JSON object"),
         (lambda lines: lines[1:], 1, '"format": "milepost-run"'),
         (lambda lines: [_with(lines[0], format="other"), *lines[1:]], 1, '"format": "milepost-run"'),
-        (lambda lines: [_with(lines[0], version=2), *lines[1:]], 1, "version 2"),
+        (lambda lines: [_with(lines[0], version=3), *lines[1:]], 1, "version 3"),
         (lambda lines: [_with(lines[0], version="1.5"), *lines[1:]], 1, "version"),
         (lambda lines: [_with(lines[0], created="yesterday"), *lines[1:]], 1, "created"),
         (lambda lines: [_with(lines[0], run=run_of("other")), *lines[1:]], 2, "another run"),
@@ -272,7 +272,7 @@ def test_a_file_that_is_no_export_is_refused(
 
 def test_a_newer_version_says_who_can_read_it(tmp_path: Path) -> None:
     with pytest.raises(BadExport) as refused:
-        load_export(_edited(tmp_path, lambda lines: [_with(lines[0], version=2), *lines[1:]]))
+        load_export(_edited(tmp_path, lambda lines: [_with(lines[0], version=3), *lines[1:]]))
 
     assert "newer one" in refused.value.hint
 
@@ -282,11 +282,11 @@ def test_an_export_never_writes_over_a_file_and_leaves_no_half_of_one(tmp_path: 
     before = path.read_bytes()
 
     with pytest.raises(CannotWrite):
-        save_export(path, run_of(), [b"{}"], NOW)
+        save_export(path, Exported(run_of(), [b"{}"]), NOW)
     with pytest.raises(TypeError):
-        save_export(path, run_of(), cast(Any, [None]), NOW, replace=True)
+        save_export(path, Exported(run_of(), cast(Any, [None])), NOW, replace=True)
     with pytest.raises(CannotWrite):
-        save_export(tmp_path / "no" / "folder" / "run.jsonl", run_of(), [b"{}"], NOW)
+        save_export(tmp_path / "no" / "folder" / "run.jsonl", Exported(run_of(), [b"{}"]), NOW)
 
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["run.jsonl"]

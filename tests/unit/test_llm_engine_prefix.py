@@ -111,3 +111,20 @@ def test_looking_a_prompt_up_costs_less_than_a_step(slots: int) -> None:
     for _ in range(10):
         held.source(prompt(3000, 3))
     assert (time.process_time() - began) / 10 < 0.02
+
+
+def test_what_was_read_for_a_person_who_is_forgotten_is_not_reused_nor_kept() -> None:
+    engine = Engine(CountingDecoder(slots=2, capacity=256))
+    try:
+        engine.submit(prompt(100), Greedy(2)).result(10)
+        assert engine.submit([*prompt(100), 5], Greedy(2)).result(10).cached_tokens >= 100
+        engine.forget()
+        outcome = engine.submit([*prompt(100), 6], Greedy(2)).result(10)
+        assert outcome.cached_tokens == 0
+        engine.forget()  # nobody waits: the thread is woken for it
+        deadline = time.monotonic() + 10
+        while engine.stats()["cached_share"] and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert engine.stats()["cached_share"] == 0
+    finally:
+        engine.close()

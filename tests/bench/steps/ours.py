@@ -3,6 +3,8 @@
     python -m tests.bench.steps.ours conductor|services URL TURNS      works until it is stopped
     python -m tests.bench.steps.ours steps|replay URL TURNS RUNS KEY   prints one line of JSON
 
+--sealed before them all: facts and commands are sealed.
+
 A step is one command with its one result: command decided -> NATS -> service -> fact stored -> seen by the conductor,
 which decides the next. A run of T turns has 2T + 5 steps; the 2T + 1 of model and tool come one after the other, so the
 time between two of their facts is one whole step. The times are those in the facts: nobody watches the run.
@@ -34,6 +36,7 @@ from runtime.clock import SystemClock
 from runtime.conductor import Conductor
 from runtime.log import Stored
 from runtime.replay import replay
+from runtime.sealing import DataKey, Sealing
 from runtime.service import Worker
 from schemas.agent import AgentSpec, Budget
 from schemas.envelope import decode_fact, encode, new_fact, source_of
@@ -45,6 +48,18 @@ TENANT = "bench"
 SERIES = 4
 LOOK_S = 0.01
 PATIENCE_S = 120.0
+SEALED = "--sealed" in sys.argv
+KEY = DataKey("k" * 32, b"k" * 32)
+
+
+class OneKey:
+    """A keyring that has its key at hand, as every process has it after the first message of a user."""
+
+    async def key_of(self, tenant: str, user: str) -> DataKey:
+        return KEY
+
+    async def key(self, tenant: str, id: str) -> DataKey:
+        return KEY
 
 
 async def conductor(url: str, turns: int) -> None:
@@ -135,7 +150,8 @@ async def _stores(url: str, name: str) -> AsyncIterator[tuple[JetStreamLog, JetS
     connection = await connect(url, name=name)
     try:
         await streams.ensure(connection, SystemClock().now())
-        yield JetStreamLog(connection), JetStreamBus(connection)
+        sealing = Sealing(OneKey(), seal_new=True) if SEALED else Sealing()
+        yield JetStreamLog(connection, sealing), JetStreamBus(connection, sealing)
     finally:
         await connection.close()
 
@@ -166,4 +182,5 @@ def main(role: str, url: str, turns: int, *rest: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:])
+    given = [each for each in sys.argv[1:] if each != "--sealed"]
+    main(given[0], given[1], int(given[2]), *given[3:])

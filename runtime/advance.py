@@ -73,6 +73,7 @@ OBSERVATION_CHARACTERS = 12_000
 # Of a turn's results, what later turns may use: so many of the last, each with so much of what it says.
 KEPT_RESULTS = 8
 RESULT_CHARACTERS = 500
+REF_CHARACTERS = 500  # longer ones are no references: bytes written as a URL
 
 _EventT = TypeVar("_EventT", bound=Event)
 _NOTHING: tuple[AnyCommand, ...] = ()
@@ -159,7 +160,8 @@ def _recall(state: RunState) -> AnyCommand:
     return RecallMemory(
         conversation=request.conversation, user=request.user, when_busy=request.agent.when_busy,
         deadline=at + timedelta(seconds=budget.deadline_s + budget.approval_s),
-        history_tokens=budget.history_tokens, similar=wanted.similar, facts=wanted.facts, summary=wanted.summary,
+        history_tokens=budget.history_tokens, similar=wanted.similar, facts=wanted.facts,
+        facts_when=wanted.facts_when, summary=wanted.summary,
     )  # fmt: skip
 
 
@@ -369,7 +371,7 @@ def turn_results(tool: str, result: ToolResult) -> tuple[TurnResult, ...]:
             tool=tool, text=(part.text or said)[:RESULT_CHARACTERS], kind=part.kind, ref=part.ref, media_type=part.media_type
         )
         for part in result.parts
-        if part.ref
+        if part.ref and len(f"{part.ref}{part.media_type}") <= REF_CHARACTERS
     )
     return media or (TurnResult(tool=tool, text=said),)
 

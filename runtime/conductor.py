@@ -227,6 +227,8 @@ class Conductor:
             await self._stop_dropped(before.outstanding, state)
         if state.phase == "ended" and before.phase != "ended":
             await self._bus.forget(state.run)
+            async with run.lock:
+                run.folded.state = _over(run.folded.state)
 
     async def _stop_dropped(self, before: Mapping[CommandId, AnyCommand], state: RunState) -> None:
         dropped = [command for id, command in before.items() if id not in state.outstanding]
@@ -246,6 +248,11 @@ class Conductor:
         for run_id in list(self._runs)[: max(0, len(self._runs) - KEPT_RUNS)]:
             if not self._runs[run_id].lock.locked():
                 del self._runs[run_id]
+
+
+def _over(state: RunState) -> RunState:
+    """What is needed of a run that has ended: that it has. What was said in it is not kept in memory."""
+    return RunState(run=state.run, tenant=state.tenant, decider=state.decider, datakey=state.datakey, phase="ended")
 
 
 def _ending(command: EndRun, state: RunState) -> AnyEvent:

@@ -75,22 +75,28 @@ class BusKeyring:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
+        self._told = 0  # how often keys were destroyed
         self._kept: OrderedDict[tuple[str, str], tuple[float, DataKey]] = OrderedDict()
 
     async def key_of(self, tenant: str, user: str) -> DataKey:
         """Asked anew for every run: only its owner knows whether the user is being forgotten."""
-        return self._keep(tenant, await self._ask(AskKey(tenant=tenant, user=user)))
+        told = self._told
+        key = await self._ask(AskKey(tenant=tenant, user=user))
+        return self._keep(tenant, key) if told == self._told else key
 
     async def key(self, tenant: str, id: str) -> DataKey:
         kept = self._kept.get((tenant, id))
         if kept is not None and time.monotonic() - kept[0] < KEPT_S:
             self._kept.move_to_end((tenant, id))
             return kept[1]
-        return self._keep(tenant, await self._ask(AskKey(tenant=tenant, id=id)))
+        told = self._told
+        key = await self._ask(AskKey(tenant=tenant, id=id))
+        return self._keep(tenant, key) if told == self._told else key  # it may have been destroyed on the way
 
     async def on_forget(self, subject: str, raw: bytes) -> None:
         """Hear: keys were destroyed."""
         tenant = subject.rsplit(".", 1)[-1]
+        self._told += 1
         for id in read_forgotten(raw):
             self._kept.pop((tenant, id), None)
 

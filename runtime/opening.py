@@ -1,9 +1,9 @@
 """What a prompt begins with: its parts, in an order in which what stays the same stands first.
 
-System message and tools that are always offered, examples; the summary, facts and turns of the conversation; then what was
-found for this request, and the request. Only the cards of tools found for the request stand where the agent wants them.
-Whatever may be left out is a message of its own that names its part, so that the service with the tokenizer can cut to the
-token (services/llm/fitting.py) without reading any text.
+System message and tools that are always offered, examples; the summary and the turns of the conversation; then facts about
+the user, older turns and whatever else was found for this request, and the request. Only the cards of tools found for the
+request stand where the agent wants them. Whatever may be left out is a message of its own that names its part, so that the
+service with the tokenizer can cut to the token (services/llm/fitting.py) without reading any text.
 """
 
 from __future__ import annotations
@@ -52,8 +52,9 @@ def opening(state: RunState, request: RunRequested) -> Opening:
             _system(agent, generator),
             *(cards if in_system else ()),
             *(_example(message, generator) for message in agent.examples),
-            *_remembered(state),
+            *_told(state),
             *(message for turn in state.history for message in _turn(turn, generator)),
+            *_known(state),
             *(message for turn in state.similar for message in _similar(turn)),
             *(() if in_system else cards),
             *_passages(state.passages, generator),
@@ -97,10 +98,13 @@ def _example(message: Message, generator: Generator) -> Message:
     )
 
 
-def _remembered(state: RunState) -> Iterator[Message]:
-    if state.summary:
-        yield from _listed("summary", "Earlier in this conversation:", _sentences(state.summary.text), "model")
-    yield from _listed("facts", "About the user:", (f"{fact.key}: {fact.text}" for fact in state.facts), "retrieved")
+def _told(state: RunState) -> Iterator[Message]:
+    texts = _sentences(state.summary.text) if state.summary else ()
+    return _listed("summary", "Earlier in this conversation:", texts, "model")
+
+
+def _known(state: RunState) -> Iterator[Message]:
+    return _listed("facts", "About the user:", (f"{fact.key}: {fact.text}" for fact in state.facts), "retrieved")
 
 
 def _listed(part: Part, heading: str, texts: Iterable[str], origin: Origin) -> Iterator[Message]:
@@ -124,7 +128,7 @@ def _turn(turn: Turn, generator: Generator) -> Iterator[Message]:
 
 def _result(result: TurnResult) -> str:
     """What a later call needs of a file: its reference, and by what a person may mean it."""
-    what = f"{one_line(result.tool)} {result.media_type or result.kind} {result.ref or ''}"
+    what = one_line(f"{result.tool} {result.media_type or result.kind} {result.ref or ''}")
     about = one_line(result.text)[:80]
     return f"{what} ({about})" if about and about not in what else what
 

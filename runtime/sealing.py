@@ -50,6 +50,7 @@ class Erased(Permanent):
         super().__init__(
             f"The content of {what} was erased on request.",
             why="the data key of its user was destroyed; nobody can read it any more",
+            hint="milepost runs show tells that it took place",
         )
 
 

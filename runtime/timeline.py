@@ -66,7 +66,7 @@ def _line(event: Event) -> str:  # noqa: PLR0912  # one case an event
             return f"{len(event.tools)} of {event.searched} tools: {names}"
         case KnowledgeRetrieved():
             titles = ", ".join(f"{each.title} {each.similarity or each.score:.2f}" for each in event.passages)
-            return f"{len(event.passages)} passages" + (f": {titles}" if titles else "")
+            return f"{len(event.passages)} passage{'s' * (len(event.passages) != 1)}" + (f": {titles}" if titles else "")
         case Generated():
             return _generated(event)
         case CallPlanned():

@@ -11,6 +11,7 @@ from schemas.messages import Manner, Message, Sampling
 from schemas.tools import Grown, Value
 
 WhenBusy: TypeAlias = Literal["queue", "interrupt", "refuse"]
+FactsWhen: TypeAlias = Literal["near", "always"]
 Priority: TypeAlias = Literal["interactive", "batch"]
 
 
@@ -28,11 +29,13 @@ class Recall(Value):
     """What is remembered for a request, beside the turns just before it.
 
     similar: earlier turns of the conversation that are near the request in meaning, though long ago. facts: what is known
-    about the user. summary: whether the turns that no longer fit are told in short.
+    about the user, at most; facts_when: those that share words with the request, or any if it is about the user; or always.
+    summary: whether the turns that no longer fit are told in short.
     """
 
     similar: int = Field(default=0, ge=0, le=32)
     facts: int = Field(default=8, ge=0, le=100)
+    facts_when: FactsWhen = "near"
     summary: bool = True
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias, get_args
 
 from pydantic import Field
 
-from schemas.agent import Priority, WhenBusy
+from schemas.agent import FactsWhen, Priority, WhenBusy
 from schemas.canonical import JsonObject
 from schemas.ids import Token
 from schemas.messages import Sampling
@@ -32,10 +32,10 @@ class Command(Value):
 class RecallMemory(Grown, Command):
     """Open a turn of the conversation and say what was said before.
 
-    similar, facts, summary: what else is wanted, see Recall.
+    similar, facts, facts_when, summary: what else is wanted, see Recall.
     """
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"similar", "facts", "summary"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"similar", "facts", "facts_when", "summary"})
 
     role: ClassVar[Role] = "memory"
     kind: Literal["RecallMemory"] = "RecallMemory"
@@ -46,6 +46,7 @@ class RecallMemory(Grown, Command):
     history_tokens: int
     similar: int = 0
     facts: int = 0
+    facts_when: FactsWhen = "near"
     summary: bool = False
 
 

@@ -36,6 +36,7 @@ def checked_token(value: str, what: str = "name") -> str:
         raise ProtocolError(
             f"{value!r} is no valid {what}.",
             why="only A-Z a-z 0-9 _ - and at most 64 characters may stand in a subject",
+            hint=f"give a {what} of such characters",
         )
     return value
 

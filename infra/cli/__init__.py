@@ -52,4 +52,4 @@ def _fail_mistyped(group: BaseExceptionGroup[TyperException]) -> None:
     if type(error).__name__ == "NoArgsIsHelpError":
         sys.exit(2)  # the help has been printed
     hint = f"{context.command_path} --help" if context else "milepost --help"
-    _fail(MilepostError(error.format_message(), hint=hint), error.exit_code)
+    _fail(MilepostError(error.format_message().replace("Value error, ", ""), hint=hint), error.exit_code)

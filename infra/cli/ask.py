@@ -91,6 +91,10 @@ def _turn(
     from infra.cli.view import view
     from infra.wiring import World
     from runtime.client import Client
+    from schemas.ids import checked_token
+
+    if conversation is not None:
+        checked_token(conversation, "conversation")
 
     async def work(client: Client, _: World) -> Turn:
         try:
@@ -98,8 +102,9 @@ def _turn(
         except ValidationError as error:
             fault = error.errors()[0]
             raise MilepostError(
-                "The run cannot be asked for.", why=f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-            ) from error
+                "The run cannot be asked for.", why=f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}",
+                hint="milepost ask --help",
+            ) from error  # fmt: skip
         turn = Turn(client, asked.run, view(json=as_json(), events=follow), answers)
         await turn.go()
         return turn

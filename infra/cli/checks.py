@@ -280,9 +280,16 @@ async def answers(world: World, role: Role) -> Finding:
     except (MilepostError, ValueError) as error:
         text = error.what if isinstance(error, MilepostError) else "its answer is no JSON"
         return Finding(label, "fail", text, f"milepost status; see {world.settings.home / 'logs' / label}.log")
-    about = ", ".join(f"{name} {value}" for name, value in said.items() if value not in ("", None))
+    about = ", ".join(f"{name} {_short(value)}" for name, value in said.items() if value not in ("", None))
     level: Level = "warn" if said.get("failed") else "ok"
     return Finding(label, level, about, "milepost runs ls --status failed" if level == "warn" else "")
+
+
+def _short(value: object) -> str:
+    """A count, or counts by name, as a person reads them."""
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {_short(each)}" for name, each in value.items())
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 async def lag(world: World) -> Finding:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from infra.cli.options import Home, Json, settings_from
-from infra.cli.show import as_json, at_terminal, console, plain, print_json, use_json
+from infra.cli.show import as_json, at_terminal, console, local, plain, print_json, use_json
 from schemas.errors import MilepostError
 
 if TYPE_CHECKING:
@@ -90,25 +91,33 @@ def _show(said: dict[str, object]) -> None:
         print_json(said)
         return
     report, out = _object(said["report"]), console()
-    out.print(plain("forgotten  ", "green") + plain(f"{said['id']}, for {said['by']}, {said['finished']}"))
-    memory = ", ".join(f"{count} {name}" for name, count in _object(report["memory"]).items()) or "nothing"
-    lines = {
-        "runs": f"{report['cancelled']} were open and were ended",
-        "log": f"{report['keys']} data key destroyed: what it sealed cannot be read any more",
-        "index": f"texts of {report['runs']} runs and {report['events']} events removed",
-        "effects": f"{report['effects']} lost arguments and receipt; their keys stay, so that none repeats",
-        "memory": f"{memory} removed",
-        "caches": "keys, folded runs and prompts were dropped from every process",
-    }
-    for name, line in lines.items():
+    when = local(datetime.fromisoformat(str(said["finished"])))
+    out.print(plain("forgotten  ", "green") + plain(f"{said['id']}, asked for by {said['by']}, {when}"))
+    for name, line in _lines(report).items():
         out.print(plain(f"{name:<11}", "dim") + plain(line))
-    if report["unsealed"]:
+    if report.get("unsealed"):
         out.print(plain(
             f"{report['unsealed']} runs were recorded before sealing was on: the log keeps them in the clear", "red"
         ))  # fmt: skip
     out.print(plain("Out of reach, and yours to see to:", "yellow"))
     for each in OUT_OF_REACH:
         out.print(plain(f"- {each}"))
+
+
+def _lines(report: dict[str, object]) -> dict[str, str]:
+    """What was done where; a service of another version may count less."""
+    memory = _object(report.get("memory") or {})
+    counts = {name: report.get(name, 0) for name in ("cancelled", "keys", "runs", "events", "uses", "effects")}
+    if not any((*counts.values(), *memory.values())):
+        return {"nothing": "no run, memory or key was found: the name is unknown, or was forgotten before"}
+    return {
+        "runs": f"{counts['cancelled']} were open and were ended",
+        "log": f"data keys destroyed: {counts['keys']}; what they sealed cannot be read any more",
+        "index": f"texts of {counts['runs']} runs and {counts['events']} events removed, and {counts['uses']} uses of things",
+        "effects": f"{counts['effects']} lost arguments and receipt; their keys stay, so that none repeats",
+        "memory": f"{', '.join(f'{count} {name}' for name, count in memory.items()) or 'nothing'} removed",
+        "caches": "keys, folded runs and prompts were dropped from every process",
+    }
 
 
 def _object(value: object) -> dict[str, object]:

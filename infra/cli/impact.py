@@ -8,23 +8,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli.options import Home, Json
+from infra.cli.options import Home, Json, question_of
 from infra.cli.show import as_json, console, local, outcome, plain, print_json, print_table, use_json
 
 if TYPE_CHECKING:
     from infra.wiring import World
     from runtime.client import Client
-    from services.recorder.ports import Use, Used
+    from services.recorder.ports import Kind, Use, Used
+
+_ORDER: tuple[Kind, ...] = ("document", "chunk", "tool", "model")
 
 What = Annotated[
     str,
     typer.Argument(
         metavar="CHUNK|DOC|TOOL|MODEL", show_default=False,
         help="The hash of a chunk, the id, path or address of a document, the name or hash of a tool or model; "
-        "of ids and hashes the first characters will do.",
+        "of ids and hashes the first six characters will do.",
     ),
 ]  # fmt: skip
-Limit = Annotated[int, typer.Option(min=1, max=500, help="How many uses, of the newest runs.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="How many uses, of the newest runs.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,6 +40,7 @@ def impact(what: What, limit: Limit = 200, home: Home = None, json: Json = False
     from services.recorder.ports import Used
 
     use_json(json)
+    what = question_of(what, "milepost impact RenewInstance")
     names = list(dict.fromkeys((what, str(Path(what).resolve()))))
 
     async def work(client: Client, world: World) -> list[Used]:
@@ -49,9 +52,11 @@ def impact(what: What, limit: Limit = 200, home: Home = None, json: Json = False
         print_json([_row(each) for each in found])
         return
     if not found:
-        console(stderr=True).print(plain(f"no run used {what} · milepost runs show RUN tells what a run used"))
+        console(stderr=True).print(
+            plain(f"no run used {what} · milepost knowledge ls, tools ls and models ls tell what there is")
+        )
         return
-    things = sorted({(each.use.kind, each.use.id) for each in found})
+    things = sorted({(each.use.kind, each.use.id) for each in found}, key=lambda thing: (_ORDER.index(thing[0]), thing[1]))
     for kind, id in things:
         _print_thing([each for each in found if (each.use.kind, each.use.id) == (kind, id)])
     if len(found) == limit:
@@ -77,7 +82,8 @@ def _print_thing(used: list[Used]) -> None:
         uses = [each.use for each in group]
         name = short_id(run.run) if out.is_terminal else run.run
         said = f"{short(run.task, 200)} → {short(run.answer, 200)}" if run.answer else short(run.task, 200)
-        rows.append((name, local(uses[0].time), run.user, outcome(run.status), _how(uses), said))
+        when = local(uses[0].time)
+        rows.append((name, when[5:16] if out.is_terminal else when, run.user, outcome(run.status), _how(uses), said))
     print_table(("run", "when", "user", "outcome", "how", "task → answer"), rows)
     out.print()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.cli.knowledge_add import Collection, add, pairs
-from infra.cli.options import Home, Json
+from infra.cli.options import Home, Json, question_of
 from infra.cli.show import as_json, at_terminal, console, local, plain, print_json, print_table, use_json
 from schemas.errors import MilepostError
 
@@ -44,50 +44,77 @@ def search(
         list[str] | None,
         typer.Option("--filter", metavar="KEY=VALUE", help="What a document's metadata must say.", show_default=False),
     ] = None,
-    neighbours: Annotated[int, typer.Option(min=0, max=10, help="Pieces to show before and after each.")] = 0,
+    neighbours: Annotated[int, typer.Option(min=0, max=10, help="Passages to show before and after each.")] = 0,
     as_of: Annotated[
         int | None, typer.Option(min=1, help="The collections as they were in this version.", show_default=False)
     ] = None,
     home: Home = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Find the passages that an agent would be given."""
+    """Find the passages that an agent would be given; those that are too unlike the question for it are marked."""
     from infra.cli.client import ask_list, connected
     from schemas.events import Passage
 
     use_json(json)
+    text = question_of(text, 'milepost knowledge search "how long are backups kept?"')
+    collections = collection or ["default"]
     wanted = {
-        "text": text,
-        "k": k,
-        "collections": collection or ["default"],
-        "filters": pairs(filter),
-        "neighbours": neighbours,
-        "versions": dict.fromkeys(collection or ["default"], as_of) if as_of else {},
-    }
+        "text": text, "k": k, "collections": collections, "filters": pairs(filter), "neighbours": neighbours,
+        "versions": dict.fromkeys(collections, as_of) if as_of else {},
+    }  # fmt: skip
 
-    async def work(client: Client, world: World) -> list[Passage]:
+    async def work(client: Client, world: World) -> tuple[list[Passage], float]:
+        if as_of:
+            await _check_past(world, collections, as_of)
         answer = await ask_list(world, "retrieval", "find_knowledge", wanted | {"tenant": client.tenant})
-        return [Passage.model_validate(each) for each in answer]
+        return [Passage.model_validate(each) for each in answer], await _least(world) if answer else 0.0
 
-    found = connected(work, home)
+    found, least = connected(work, home)
     if as_json():
-        print_json([each.model_dump(mode="json") for each in found])
+        print_json([each.model_dump(mode="json") | {"fits": _fits(each, least)} for each in found])
         return
     for each in found:
-        _print_passage(each)
+        _print_passage(each, least)
     if not found:
         console(stderr=True).print("nothing found · milepost knowledge ls")
 
 
-def _print_passage(passage: Passage) -> None:
+async def _check_past(world: World, collections: Sequence[str], as_of: int) -> None:
+    """Raises MilepostError when a collection has not had that version yet."""
+    from infra.cli.client import ask
+
+    said = await ask(world, "retrieval", "collection_versions", {"tenant": world.settings.tenant, "collections": collections})
+    now = said if isinstance(said, dict) else {}
+    for name in collections:
+        newest = now.get(name, 0)
+        if not isinstance(newest, int) or newest < as_of:
+            raise MilepostError(
+                f"{name} has no version {as_of} yet.", why=f"its newest is {newest}", hint="leave --as-of out for the newest"
+            )
+
+
+async def _least(world: World) -> float:
+    """How similar a passage must be to be shown to a model."""
+    from infra.cli.client import ask
+
+    said = await ask(world, "retrieval", "embed", {"texts": ["?"], "kind": "query"})
+    least = said.get("fits") if isinstance(said, dict) else None
+    return float(least) if isinstance(least, int | float) else 0.0
+
+
+def _fits(passage: Passage, least: float) -> bool:
+    return passage.similarity is None or passage.similarity >= least
+
+
+def _print_passage(passage: Passage, least: float) -> None:
     out = console()
     own = passage.heading.removeprefix(passage.title).removeprefix(" > ")
     place = " › ".join([passage.title, *filter(None, own.split(" > "))])
     page = "" if passage.page is None else f" · page {passage.page}"
     similar = "" if passage.similarity is None else f" · similarity {passage.similarity:.2f}"
-    out.print(plain(place, "bold") + plain(f"  score {passage.score:.3f}{similar}", "dim"))
-    out.print(
-        plain(f"{passage.source or passage.document}{page} · characters {passage.start}-{passage.end}", "dim"), soft_wrap=True
-    )
+    unlike = "" if _fits(passage, least) else " · too unlike, so no model is shown it"
+    out.print(plain(place, "bold") + plain(f"  score {passage.score:.3f}{similar}", "dim") + plain(unlike, "yellow"))
+    where = f"{passage.source or passage.document}{page} · characters {passage.start}-{passage.end} · chunk {passage.hash[:12]}"
+    out.print(plain(where, "dim"), soft_wrap=True)
     out.print(plain(passage.text.strip()))
     out.print()
 
@@ -123,7 +150,8 @@ def show(source: Source, collection: Collection = "default", home: Home = None, 
     out = console()
     out.print(plain(found.title, "bold"))
     about = {
-        "source": found.source, "collection": f"{found.collection}, since version {found.version}", "chunks": str(found.chunks),
+        "source": found.source, "id": found.id, "collection": f"{found.collection}, since version {found.version}",
+        "chunks": str(found.chunks),
         "added": local(found.added), "digest": found.digest, **found.metadata,
     }  # fmt: skip
     for name, value in about.items():
@@ -176,16 +204,16 @@ async def _remove_collection(world: World, collection: str, yes: bool) -> tuple[
     count = len(await _documents(world, collection))
     if not count:
         raise MilepostError(f"There is no document in {collection}.", hint="milepost knowledge ls")
-    _confirm(f"Forget all {count} documents of {collection}?", yes)
+    _confirm(f"Forget all documents of {collection}, {count} of them?", yes)
     await ask(world, "retrieval", "remove_collection", {"tenant": world.settings.tenant, "collection": collection}, REMOVE_S)
-    return f"{count} documents of {collection}", count
+    return f"{count} {'document' if count == 1 else 'documents'} of {collection}", count
 
 
 def _confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not at_terminal():
-        raise MilepostError("Nothing is forgotten without being asked for twice.", hint="add --yes")
+        raise MilepostError(question, why="it cannot be taken back, and nobody is here to be asked", hint="add --yes")
     typer.confirm(question, abort=True)
 
 
@@ -198,10 +226,16 @@ def names_of(source: str) -> Sequence[str]:
 
 async def _find(world: World, collection: str, names: Sequence[str]) -> Document:
     """A document by one of its names. Raises MilepostError."""
-    for each in await _documents(world, collection):
+    known = await _documents(world, collection)
+    for each in known:
         if each.source in names:
             return each
-    raise MilepostError(f"No document {names[0]} is known in {collection}.", hint="milepost knowledge ls")
+    near = [each.source for each in known if each.source.endswith(f"/{names[0]}")]
+    hint = f"did you mean {near[0]}?" if near else "milepost knowledge ls"
+    raise MilepostError(
+        f"No document {names[0]} is known in {collection}.", why=f"it has {len(known)} others" if known else "it is empty",
+        hint=hint,
+    )  # fmt: skip
 
 
 async def _documents(world: World, collection: str | None = None) -> list[Document]:

@@ -112,6 +112,6 @@ def _report(outcomes: Sequence[Outcome], seconds: float) -> None:
 
 def _row(each: Outcome) -> dict[str, object]:
     return {
-        "path": each.original.source, "state": each.state, "why": each.why, "title": each.title, "kept": each.kept,
-        "added": each.added, "removed": each.removed, "tokens": each.tokens,
+        "path": each.original.source, "state": each.state, "why": each.why, "next": each.hint, "title": each.title,
+        "kept": each.kept, "added": each.added, "removed": each.removed, "tokens": each.tokens,
     }  # fmt: skip

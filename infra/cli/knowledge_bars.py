@@ -25,7 +25,8 @@ def watching(documents: int) -> Iterator[Watch]:
         TextColumn("{task.fields[said]}", style="dim"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console(stderr=True), disable=as_json(), transient=True) as bars:
+    out = console(stderr=True)
+    with Progress(*columns, console=out, disable=as_json() or not out.is_terminal, transient=True) as bars:
         yield _Bars(bars, documents)
 
 
@@ -70,7 +71,12 @@ class _Bars(Watch):
 
 def _line(each: Outcome) -> Text:
     if each.state == "added":
-        what = plain(f" {each.added} chunks added, {each.kept} kept, {each.removed} removed", "dim")
+        what = plain(f": {each.added} {'chunk' if each.added == 1 else 'chunks'} added{_before(each)}", "dim")
         return plain("✓ ", "green") + plain(each.original.source) + what
     hint = f" · {each.hint}" if each.hint else ""
-    return plain("✗ ", "red") + plain(each.original.source) + plain(f" {each.why}{hint}", "dim")
+    return plain("✗ ", "red") + plain(each.original.source) + plain(f": {each.why}{hint}", "dim")
+
+
+def _before(each: Outcome) -> str:
+    """What became of the chunks that it had before."""
+    return f", {each.kept} kept, {each.removed} removed" if each.kept or each.removed else ""

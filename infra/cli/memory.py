@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli.options import Home, Json
+from infra.cli.options import Home, Json, question_of
 from infra.cli.show import as_json, console, local, plain, print_json, print_table, use_json
 from schemas.errors import MilepostError
 
@@ -35,7 +35,7 @@ def add_to(app: typer.Typer) -> None:
 
 def list_(
     user: Annotated[str | None, typer.Option(help="Only conversations of this user.", show_default=False)] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="How many.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="How many at most.")] = 20,
     before: Annotated[datetime | None, typer.Option(help="Only those whose last turn was earlier.", show_default=False)] = None,
     home: Home = None, json: Json = False,
 ) -> None:  # fmt: skip
@@ -54,7 +54,7 @@ def list_(
 
 def show(
     user: User = None, conversation: Conversation = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="How many turns or conversations.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="How many turns or conversations.")] = 20,
     before: Annotated[int | None, typer.Option(min=0, help="Only turns numbered lower.", show_default=False)] = None,
     home: Home = None, json: Json = False,
 ) -> None:  # fmt: skip
@@ -66,7 +66,7 @@ def show(
         raise MilepostError("--user and --conversation are two questions.", hint="give one of them")
     if conversation is None:
         facts, talks = connected(lambda client, world: _of_user(client, world, user, limit), home)
-        _print_user(facts, talks)
+        _print_user(facts, talks, user)
         return
     summary, turns = connected(lambda client, world: _of_conversation(client, world, conversation, limit, before), home)
     _print_conversation(conversation, summary, turns, limit)
@@ -82,6 +82,7 @@ def search(
     from services.memory.ports import PastTurn
 
     use_json(json)
+    text = question_of(text, 'milepost memory search "the order of tea"')
 
     async def work(client: Client, world: World) -> list[PastTurn]:
         scope = {"conversation": conversation} if conversation else {"user": user or client.user}
@@ -132,7 +133,11 @@ def forget_fact(key: Key, user: User = None, home: Home = None, json: Json = Fal
 
     whose, was_there = connected(work, home)
     if not was_there:
-        raise MilepostError(f"Nothing is known about {whose} under {key}.", hint=f"milepost memory show --user {whose}")
+        raise MilepostError(
+            f"Nothing is known about {whose} under {key}.",
+            why="no fact has this key",
+            hint=f"milepost memory show --user {whose}",
+        )
     if as_json():
         print_json({"user": whose, "key": key, "forgotten": True})
     else:
@@ -187,7 +192,7 @@ def _print_talks(talks: list[Talk]) -> None:
     print_table(("conversation", "turns", "last", "user", "last asked"), rows, right=("turns",))
 
 
-def _print_user(facts: list[UserFact], talks: list[Talk]) -> None:
+def _print_user(facts: list[UserFact], talks: list[Talk], user: str | None) -> None:
     if as_json():
         known = [fact.model_dump(mode="json") for fact in facts]
         print_json({"facts": known, "conversations": [talk.model_dump(mode="json") for talk in talks]})
@@ -195,7 +200,8 @@ def _print_user(facts: list[UserFact], talks: list[Talk]) -> None:
     if facts:
         print_table(("about", "from", "fact"), [(each.key, _source(each.source), each.text) for each in facts])
     else:
-        console(stderr=True).print('no fact is known · milepost memory remember city "lives in Hangzhou"')
+        whose = f" --user {user}" if user else ""
+        console(stderr=True).print(plain(f'no fact is known · milepost memory remember city "lives in Hangzhou"{whose}'))
     if talks:
         console().print()
         _print_talks(talks)
@@ -218,7 +224,7 @@ def _print_conversation(conversation: str, summary: Summary | None, turns: list[
         out.print(plain(summary.text))
         out.print()
     for each in turns:
-        _print_turn(each, f"{each.ended}")
+        _print_turn(each, f"number {each.ended}")
     if len(turns) == limit and turns:
         earlier = f"milepost memory show --conversation {conversation} --before {turns[0].ended}"
         console(stderr=True).print(plain(f"earlier turns: {earlier}", "dim"))

@@ -17,6 +17,15 @@ PostgresUrl = Annotated[str | None, typer.Option("--postgres", help="An external
 Run = Annotated[str, typer.Argument(help="The run's id, or its first ten or more characters.", show_default=False)]
 
 
+def question_of(text: str, example: str) -> str:
+    """What is to be searched for, without the space around it. Raises MilepostError when that is nothing."""
+    from schemas.errors import MilepostError
+
+    if not text.strip():
+        raise MilepostError("The question is empty.", why="there is nothing to search for", hint=example)
+    return text.strip()
+
+
 def settings_from(home: Path | None = None, nats: str | None = None, postgres: str | None = None) -> Loaded:
     """The settings with what was given on the command line."""
     from infra.settings import load

@@ -55,7 +55,7 @@ def list_(
     agent: Annotated[str | None, typer.Option(help="Runs of this agent.", show_default=False)] = None,
     user: Annotated[str | None, typer.Option(help="Runs of this user.", show_default=False)] = None,
     text: Annotated[str | None, typer.Option(help="Stands in the task or the answer.", show_default=False)] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many at most.")] = 20,
     home: Home = None, json: Json = False,
 ) -> None:  # fmt: skip
     """List runs, newest first."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.cli import tools_import
-from infra.cli.options import Home, Json
+from infra.cli.options import Home, Json, question_of
 from infra.cli.show import as_json, console, local, plain, print_json, print_table, use_json
 from schemas.errors import MilepostError
 
@@ -76,9 +76,15 @@ def list_(
     if as_json():
         print_json([each.model_dump(mode="json") for each in found])
         return
+    filtered = bool(lane or effect or text)
     rows = [(each.name, _effect(each.effect), _host(each.lane, each.presence), _first_line(each.description)) for each in found]
-    print_table(("tool", "effect", "host", "what it does"), rows)
-    _print_rest(last, len(found))
+    if rows:
+        print_table(("tool", "effect", "host", "what it does"), rows)
+    else:
+        console(stderr=True).print(
+            "no tool is like that · milepost tools ls" if filtered else "no tool is known · milepost doctor"
+        )
+    _print_rest(last, len(found), filtered)
 
 
 def search(
@@ -92,6 +98,7 @@ def search(
     from services.retrieval.catalogue_questions import FoundTool
 
     use_json(json)
+    text = question_of(text, 'milepost tools search "renew my server"')
 
     async def work(client: Client, world: World) -> list[FoundTool]:
         asked = {"tenant": client.tenant, "text": text, "k": k}
@@ -144,6 +151,10 @@ def remove(
         raise typer.BadParameter("name the tools, or give --lane")
     asked: dict[str, object] = {"names": names or [], "lane": lane, "shared": shared}
     gone = connected(lambda client, world: _removed(client, world, asked), home)
+    if not gone:
+        raise UnknownTool(
+            "No tool was taken out.", why=f"the catalogue has none {_named(names, lane)}", hint="milepost tools ls"
+        )
     if as_json():
         print_json(gone)
         return
@@ -188,6 +199,10 @@ def call(
         console().print(plain(result.text), soft_wrap=True)
 
 
+def _named(names: list[str] | None, lane: str | None) -> str:
+    return f"of the host {lane}" if lane else f"named {' or '.join(names or ())}"
+
+
 def _no_object(name: str, why: str) -> MilepostError:
     return MilepostError("The arguments are no JSON object.", why=why, hint=f"milepost tools show {name}")
 
@@ -227,8 +242,11 @@ async def _unknown(client: Client, world: World, name: str) -> UnknownTool:
 
     near = await ask_list(world, "retrieval", "find_tools", {"tenant": client.tenant, "text": name[:200], "k": 10})
     names = [FoundTool.model_validate(each).card.name for each in near]
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]}?" if close else f'milepost tools ls --text "{name[:40]}"'
+    holding, _ = await _listed(client, world, {"text": name[:200]}, 100)
+    part = [each.name for each in holding if name.casefold() in each.name.casefold()]
+    part.sort(key=lambda each: (not each.casefold().startswith(name.casefold()), len(each)))
+    close = [*difflib.get_close_matches(name, names, n=1), *part]
+    hint = f"did you mean {close[0]}?" if close else f'milepost tools search "{name[:40]}"'
     return UnknownTool(f"There is no tool {name}.", why="the catalogue has none of that name", hint=hint)
 
 
@@ -259,14 +277,19 @@ async def _removed(client: Client, world: World, asked: dict[str, object]) -> li
     return [each.name for each in gone]
 
 
-def _print_rest(last: ToolList, shown: int) -> None:
-    out = console()
-    state = last.state
+def _print_rest(last: ToolList, shown: int, filtered: bool) -> None:
+    out, state = console(), last.state
     if last.after is not None:
-        more = f"{shown:,} of {state.cards:,} tools; --all lists them all, --text, --lane and --effect fewer"
-        out.print(plain(more, "dim"))
-    if state.unembedded:
-        out.print(plain(f"{state.unembedded:,} are still to be read for their meaning; they are found by their words", "dim"))
+        every = "; --all lists all such tools" if filtered else f" of {state.cards:,} tools; --all lists them all"
+        fewer = "" if filtered else ", --text, --lane and --effect fewer"
+        out.print(plain(f"the first {shown:,}{every}{fewer}", "dim"))
+    if state.unembedded and not filtered:
+        out.print(
+            plain(
+                f"{state.unembedded:,} are still to be read for their meaning; until then words find them, and they rank low",
+                "dim",
+            )
+        )
     for refusal in last.refused:
         out.print(plain(f"refused: {refusal.tool} of {refusal.lane}: {refusal.what}", "yellow"))
         out.print(plain(f"  why: {refusal.why}  next: {refusal.hint}", "dim"))

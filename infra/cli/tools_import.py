@@ -260,7 +260,8 @@ def _summary(cards: Sequence[ToolCard], outcome: Outcome) -> None:
     if len(outcome.refused) > SHOWN:
         out.print(plain(f"  and {len(outcome.refused) - SHOWN:,} more; --json lists them all", "yellow"))
     if outcome.waiting:
-        out.print(plain(f"found by their words now; {outcome.waiting:,} are still to be read for their meaning", "dim"))
+        later = f"{outcome.waiting:,} are still to be read for their meaning, and rank low until then"
+        out.print(plain(f"found by their words now; {later}", "dim"))
     out.print(plain(f"no host answers {lane} yet: agents are not offered these tools until one does", "dim"))
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from services.retrieval.documents import UnreadableDocument, UnsupportedDocument
 from services.retrieval.loaders.formats import MEDIA_TYPES, SUFFIXES
 from tool_adapters.builtin.http_get import opened
-from tool_adapters.tool import ToolUnavailable
+from tool_adapters.tool import ToolRefused, ToolUnavailable
 
 MIB = 1024 * 1024
 SIZE_LIMIT = 64 * MIB
@@ -28,6 +28,10 @@ async def download(url: str, folder: Path, allowed: Iterable[str] = ()) -> Path:
     for attempt in range(TRIES):
         try:
             return await _once(url, folder, frozenset(allowed))
+        except ToolRefused as error:
+            if error.code != "AddressForbidden":
+                raise
+            raise UnreadableDocument(error.what, why=error.why, hint=f"{_allowing(url)}, if it may be asked") from error
         except ToolUnavailable:
             if attempt + 1 == TRIES:
                 raise
@@ -50,6 +54,12 @@ async def _once(url: str, folder: Path, allowed: frozenset[str]) -> Path:
                     raise UnreadableDocument(f"It has more than {SIZE_LIMIT // MIB} MiB.", hint="download it and split it")
                 file.write(piece)
     return target
+
+
+def _allowing(url: str) -> str:
+    """The option of `milepost knowledge add` that lets this place be asked."""
+    parts = urlsplit(url)
+    return f"--allow {parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
 
 def _suffix(url: str, media_type: str) -> str:

@@ -19,7 +19,8 @@ class NoDocuments(MilepostError):
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A document where it is. source: what it is known by: its path, or its address; path: None for an address.
+    """A document where it is. source: what it is known by: its path (bytes of it that are no UTF-8 as \\xNN), or its
+    address; path: None for an address.
 
     readable: whether its name is that of a format which is read; named: whether a person named it, not only its folder.
     """
@@ -65,7 +66,7 @@ def _originals(named: str, glob: str | None) -> Iterator[Original]:
     if path.is_dir():
         yield from _inside(path, glob)
     elif path.is_file():
-        yield Original(str(path), path)
+        yield Original(_spelled(path), path)
     elif path.exists():
         raise NoDocuments(f"{path} is neither a file nor a folder.", hint="name a file or a folder")
     else:
@@ -80,7 +81,11 @@ def _inside(folder: Path, glob: str | None) -> Iterator[Original]:
             if name.startswith(".") or not path.is_file():
                 continue
             if glob is None or _matches(path.relative_to(folder), glob):
-                yield Original(str(path), path, path.suffix.lower() in SUFFIXES, named=False)
+                yield Original(_spelled(path), path, path.suffix.lower() in SUFFIXES, named=False)
+
+
+def _spelled(path: Path) -> str:
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _matches(path: Path, glob: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import signal
 import struct
 from pathlib import Path
@@ -61,7 +62,8 @@ class Reader:
         assert process.stdin is not None and process.stdout is not None
         self._busy = True
         try:
-            process.stdin.write(orjson.dumps({"path": str(path), "name": name}) + b"\n")
+            asked = json.dumps({"path": str(path), "name": name})  # orjson writes no file name that is not UTF-8
+            process.stdin.write(asked.encode() + b"\n")
             await process.stdin.drain()
             about = await _part(process.stdout)
             text = await _part(process.stdout)

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
 _MIGRATION_LOCK = 0x4D494C45  # "MILE": one advisory lock of the database
-_OPTIONS = "-c hnsw.iterative_scan=strict_order -c hnsw.ef_search=100 -c jit=off -c lock_timeout=20s"
+# Every search is planned for what it asks: a plan for any lanes or collections may read all that is there.
+_OPTIONS = (
+    "-c hnsw.iterative_scan=strict_order -c hnsw.ef_search=100 -c jit=off -c lock_timeout=20s"
+    " -c plan_cache_mode=force_custom_plan"
+)
 _CONNECT_S = 5
 _AS_TENANT = text("SELECT set_config('milepost.tenant', :tenant, true)")
 

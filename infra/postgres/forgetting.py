@@ -11,6 +11,13 @@ _MINE = 'SELECT DISTINCT conversation FROM turns WHERE tenant = :tenant AND "use
 _ENDS = 'SELECT conversation, ended FROM turns WHERE tenant = :tenant AND "user" = :user AND ended IS NOT NULL'
 
 _LOCK = text(f"SELECT FROM conversations WHERE tenant = :tenant AND conversation IN ({_MINE}) ORDER BY conversation FOR UPDATE")
+# Before the vectors go: whoever makes one for a turn holds that turn, and is waited for, or finds it gone.
+_TURNS_LOCK = text('SELECT FROM turns WHERE tenant = :tenant AND "user" = :user ORDER BY run FOR UPDATE')
+# What others were told of these conversations in short may tell of the user.
+_TOLD = text(f"""
+UPDATE turns SET recalled = NULL
+WHERE tenant = :tenant AND conversation IN ({_MINE}) AND "user" <> :user AND recalled IS NOT NULL
+""")
 _FACTS = text('DELETE FROM user_facts WHERE tenant = :tenant AND "user" = :user')
 _SUMMARIES = text(f"DELETE FROM summaries WHERE tenant = :tenant AND conversation IN ({_MINE})")
 _VECTORS = text(f"DELETE FROM turn_vectors WHERE tenant = :tenant AND (conversation, ended) IN ({_ENDS})")
@@ -29,7 +36,8 @@ DELETE FROM conversations AS c WHERE tenant = :tenant AND conversation = ANY (CA
 async def forget_user(connection: AsyncConnection, tenant: str, user: str) -> Forgotten:
     """ConversationStore.forget_user, within a transaction."""
     whose = {"tenant": tenant, "user": user}
-    await connection.execute(_LOCK, whose)
+    for each in (_LOCK, _TURNS_LOCK, _TOLD):
+        await connection.execute(each, whose)
     facts, summaries, vectors = [(await connection.execute(each, whose)).rowcount for each in (_FACTS, _SUMMARIES, _VECTORS)]
     await connection.execute(_WORDS, whose)
     await connection.execute(_CLOSE, whose)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,8 +12,8 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.postgres.engine import array_of, literal, transaction
-from infra.postgres.knowledge_search import FOREVER, search, sizes, sparse
-from infra.postgres.lexemes import tsvector
+from infra.postgres.knowledge_search import FOREVER, search, sizes
+from infra.postgres.lexemes import sparse, tsvector
 from infra.postgres.tables import collections, documents, editions, passages, pieces
 from schemas.events import Passage
 from services.retrieval import bm25
@@ -92,7 +93,8 @@ class PostgresKnowledgeIndex:
                 await connection.execute(_STAY_OUT, {"document": key, "version": version, "hashes": list(unique)})
                 await connection.execute(_COME_BACK, {"document": key, "version": version, "hashes": list(unique)})
             for first in range(0, len(fresh), _ROWS):  # a long document's rows are never all in memory
-                some = [self._row(chunk, vectors, document.source) for chunk in fresh[first : first + _ROWS]]
+                batch = fresh[first : first + _ROWS]
+                some = await asyncio.to_thread(self._rows, batch, vectors, document.source)  # cutting words takes its time
                 await connection.execute(_PUT, [row | place | {"document": key, "version": version} for row in some])
             await _learn(connection, place, [chunk for chunk in fresh if chunk.hash not in stored])
         kept = len(unique.keys() & before)
@@ -136,6 +138,9 @@ class PostgresKnowledgeIndex:
         """By the hash of each passage of any version: whose vector it has."""
         rows = await connection.execute(select(passages.c.hash, passages.c.embedder).where(passages.c.document == document))
         return {digest: embedder for digest, embedder in rows}
+
+    def _rows(self, chunks: Sequence[Chunk], vectors: Mapping[str, Vector], source: str) -> list[dict[str, object]]:
+        return [self._row(chunk, vectors, source) for chunk in chunks]
 
     def _row(self, chunk: Chunk, vectors: Mapping[str, Vector], source: str) -> dict[str, object]:
         vector = vectors.get(chunk.hash)
@@ -222,7 +227,7 @@ async def _learn(connection: AsyncConnection, place: Mapping[str, str], new: Seq
     """Count the words of passages that were not there before."""
     if not new:
         return
-    counts = Counter(word for chunk in new for word in set(words(chunk.to_embed())))
+    counts = await asyncio.to_thread(lambda: Counter(word for chunk in new for word in set(words(chunk.to_embed()))))
     await connection.execute(_LEARN_WORDS, {**place, "words": list(counts), "counts": list(counts.values())})
     of_collection = (collections.c.tenant == place["tenant"], collections.c.collection == place["collection"])
     await connection.execute(collections.update().where(*of_collection).values(passages=collections.c.passages + len(new)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 import orjson
@@ -10,7 +9,7 @@ from sqlalchemy import RowMapping, TextClause, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.postgres.engine import array_of, literal
-from infra.postgres.lexemes import tsqueries
+from infra.postgres.lexemes import sparse, tsqueries
 from infra.postgres.tables import collections, lexicon
 from schemas.events import Passage
 from services.retrieval import bm25
@@ -23,13 +22,14 @@ FOREVER = 2**63 - 1
 """Until when an edition stands that no other has replaced."""
 
 EXACT = 5_000
-"""Up to so many passages all vectors are compared; the graph would find less in fewer of many."""
+"""Of a collection, or of what fits the filters, up to so many passages' vectors are all compared; the graph would be walked
+for long to find them among those of others."""
 
-_WORD_NUMBERS = 1_000_000_000
-
-# What is asked in each collection as of a version; held is the multirange of versions in which a passage stands.
+# What is asked in each collection as of a version; held is the multirange of versions in which a passage stands. The names
+# stand there as well, so that the planner knows of a small collection that it is one.
 _LOOKED_AT = """
-    asked JOIN passages AS p ON p.tenant = :tenant AND p.collection = asked.collection AND p.held @> asked.version
+    asked JOIN passages AS p ON p.tenant = :tenant AND p.collection = ANY (CAST(:collections AS text[]))
+        AND p.collection = asked.collection AND p.held @> asked.version
 """
 _FITTING = """fitting AS MATERIALIZED (
     SELECT document FROM asked JOIN editions AS e ON e.tenant = :tenant AND e.collection = asked.collection
@@ -38,13 +38,11 @@ _FITTING = """fitting AS MATERIALIZED (
 _FITS = "AND p.document IN (SELECT document FROM fitting)"
 # Adding zero keeps the graph out of it: every vector is compared. For a walk the planner must not know how few passages will
 # fit, or it would rather sort all distances; it knows nothing of a CASE.
-_COMPARED = "p.collection = asked.collection AND p.held @> asked.version {fits}"
-_WALKED = f"CASE WHEN {_COMPARED} THEN true END"
+_FOUND = "p.collection = asked.collection AND p.held @> asked.version {fits}"
+_COMPARED = f"{_FOUND} AND p.collection = ANY (CAST(:small AS text[]))"
+_WALKED = f"CASE WHEN {_FOUND} THEN true END"
 _DISTANCE = "p.vector <=> CAST(:vector AS vector)"
-_SEARCH = """
-WITH asked AS MATERIALIZED (
-    SELECT collection, version FROM unnest(CAST(:collections AS text[]), CAST(:versions AS int8[])) AS a (collection, version)
-), {fitting} dense AS (
+_NEAR = """
     SELECT document, hash, 1 - distance AS score
     FROM asked CROSS JOIN LATERAL (
         SELECT p.document, p.hash, p.vector <=> CAST(:vector AS vector) AS distance
@@ -53,6 +51,13 @@ WITH asked AS MATERIALIZED (
             AND {near}
         ORDER BY {distance} LIMIT :depth
     ) AS near
+    WHERE asked.collection {among} (CAST(:small AS text[]))
+"""
+_SEARCH = """
+WITH asked AS MATERIALIZED (
+    SELECT collection, version FROM unnest(CAST(:collections AS text[]), CAST(:versions AS int8[])) AS a (collection, version)
+), {fitting} dense AS (
+    {compared} UNION ALL {walked}
     ORDER BY score DESC, hash LIMIT :depth
 ), lexical AS (
     SELECT p.document, p.hash, - (p.weights <#> CAST(:rarity AS sparsevec)) AS score
@@ -114,8 +119,9 @@ async def search(
         "names": tsqueries(list(names)), "tells": list(names.values()),
         "depth": DEPTH, "rrf": RRF_K, "k": wanted.k,
     }  # fmt: skip
-    exact = total <= EXACT or (bool(wanted.filters) and await _passages_that_fit(connection, values) <= EXACT)
-    rows = await connection.execute(_statement(bool(wanted.filters), exact), values)
+    few = bool(wanted.filters) and await _passages_that_fit(connection, values) <= EXACT
+    values["small"] = [name for name, (_, passages) in known.items() if few or passages <= EXACT]
+    rows = await connection.execute(_statement(bool(wanted.filters)), values)
     found = [_passage(row) for row in rows.mappings()]
     if not wanted.neighbours:
         return [passage for passage, _ in found]
@@ -130,22 +136,12 @@ async def sizes(connection: AsyncConnection, tenant: str, names: Sequence[str]) 
     return {name: (version, count) for name, version, count in rows}
 
 
-def sparse(weights: Mapping[str, float]) -> str:
-    """Weights of words as a sparse vector: each word is a number, and two words that share one in a billion weigh as one."""
-    numbers = {_number(word): weight for word, weight in weights.items()}
-    return "{" + ",".join(f"{number}:{weight:.6g}" for number, weight in numbers.items()) + f"}}/{_WORD_NUMBERS}"
-
-
-def _number(word: str) -> int:
-    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest()) % _WORD_NUMBERS + 1
-
-
-def _statement(filtered: bool, exact: bool) -> TextClause:
+def _statement(filtered: bool) -> TextClause:
     fits = _FITS if filtered else ""
-    near = (_COMPARED if exact else _WALKED).format(fits=fits)
-    distance = f"({_DISTANCE}) + 0" if exact else _DISTANCE
+    compared = _NEAR.format(near=_COMPARED.format(fits=fits), distance=f"({_DISTANCE}) + 0", among="= ANY")
+    walked = _NEAR.format(near=_WALKED.format(fits=fits), distance=_DISTANCE, among="<> ALL")
     fitting = _FITTING if filtered else ""
-    return text(_SEARCH.format(looked_at=_LOOKED_AT, fitting=fitting, fits=fits, near=near, distance=distance))
+    return text(_SEARCH.format(looked_at=_LOOKED_AT, fitting=fitting, fits=fits, compared=compared, walked=walked))
 
 
 async def _held(connection: AsyncConnection, tenant: str, names: Sequence[str], asked: Sequence[str]) -> dict[str, int]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
-from sqlalchemy import ColumnElement, any_, select, text, update
+from sqlalchemy import ColumnElement, TextClause, any_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.postgres.engine import array_of, literal
@@ -17,9 +18,10 @@ from infra.postgres.tables import turns
 from schemas.events import Summary, Turn, UserFact
 from schemas.tools import Value
 from services.memory.budget import HISTORY_TURNS, shortened, within
+from services.memory.facts import MOST, facts_for
 from services.memory.ports import Recollection, Wanted
 from services.memory.similar import COMMON, DEPTH, Meaning, Place, by_words, nearest
-from services.memory.summaries import fitting
+from services.memory.summaries import fitting, not_told
 from services.memory.words import words
 
 SAID = (turns.c.run, turns.c.task, turns.c.answer, turns.c.results)
@@ -33,32 +35,39 @@ _ASKING = text("""
 SELECT me.conversation, me."user", me.began, me.recalled, set_config('synchronous_commit', 'off', true),
     past.ended, past.run, past.task, past.answer, past.results
 FROM turns AS me LEFT JOIN LATERAL (
-    SELECT ended, run, task, answer, results FROM turns
+    SELECT ended, run, left(task, :most) AS task, left(answer, :most) AS answer, results FROM turns
     WHERE tenant = me.tenant AND conversation = me.conversation AND answer IS NOT NULL AND ended < me.began
     ORDER BY ended DESC LIMIT :turns
 ) AS past ON true
 WHERE me.tenant = :tenant AND me.run = :run FOR UPDATE OF me
 """)
 
+_AMONG = "conversation = ANY (CAST(:conversations AS text[]))"
+_IN = "conversation = CAST(:conversation AS text)"  # of one conversation an index gives the newest first
+
 # Each gives rows of: part, name, conversation, ended, score, text, more.
-_NEAR = """
+_NEAR = f"""
 SELECT 'near', NULL, conversation, ended, 1 - (vector <=> CAST(:vector AS vector)) AS cosine, NULL, NULL
 FROM turn_vectors
-WHERE tenant = :tenant AND conversation = ANY (CAST(:conversations AS text[])) AND embedder = :embedder AND ended < :before
+WHERE tenant = :tenant AND {_AMONG} AND embedder = :embedder AND ended < :before
 ORDER BY cosine DESC, ended DESC, conversation LIMIT :depth
 """
-_WORDS = """
-SELECT 'word', word, held.conversation, held.ended, NULL, NULL, NULL
+# Of a word that too many turns have, one turn stands for all: that many.
+_WORDS = f"""
+SELECT 'word', word, held.conversation, held.ended, CASE WHEN held.turns < :common THEN 1 ELSE held.turns END, NULL, NULL
 FROM unnest(CAST(:words AS text[])) AS word CROSS JOIN LATERAL (
-    SELECT conversation, ended FROM turn_words
-    WHERE tenant = :tenant AND conversation = ANY (CAST(:conversations AS text[])) AND turn_words.word = word.word
-        AND ended < :before
-    ORDER BY ended DESC LIMIT :common
+    SELECT conversation, ended, count(*) OVER () AS turns, row_number() OVER () AS place FROM (
+        SELECT conversation, ended FROM turn_words
+        WHERE tenant = :tenant AND {_AMONG} AND turn_words.word = word.word
+            AND ended < :before
+        ORDER BY ended DESC LIMIT :common
+    ) AS newest
 ) AS held
+WHERE held.turns < :common OR held.place = 1
 """
-_TOLD = """
+_TOLD = f"""
 SELECT 'summary', run, NULL, ended, NULL, text, upto FROM summaries
-WHERE tenant = :tenant AND conversation = ANY (CAST(:conversations AS text[])) AND state = 'told'
+WHERE tenant = :tenant AND {_AMONG} AND state = 'told'
 ORDER BY ended DESC LIMIT :summaries
 """
 _FACTS = """
@@ -93,7 +102,8 @@ def said(row: Sequence[object]) -> Turn:
 
 async def recall(connection: AsyncConnection, tenant: str, wanted: Wanted) -> Recollection:
     """ConversationStore.recall, within a transaction."""
-    asking = {"tenant": tenant, "run": wanted.run, "turns": HISTORY_TURNS + 1}
+    most = 4 * wanted.history_tokens + 1  # a longer text does not fit, however long it is
+    asking = {"tenant": tenant, "run": wanted.run, "turns": HISTORY_TURNS + 1, "most": most}
     rows = (await connection.execute(_ASKING, asking)).all()
     if not rows or rows[0].began is None:
         return Recollection()
@@ -104,10 +114,11 @@ async def recall(connection: AsyncConnection, tenant: str, wanted: Wanted) -> Re
     if recalled is not None:
         decided = Decided.model_validate(recalled)
         similar = await _of_runs(connection, tenant, decided.similar) if decided.similar else ()
-        return Recollection(history=history, similar=similar, summary=decided.summary, facts=decided.facts)
-    told = (await _decide(connection, tenant, conversation, user, wanted, missing)).model_copy(update={"history": history})
-    await _keep(connection, tenant, wanted, told)
-    return told
+        untold = not_told(history, decided.summary)
+        return Recollection(history=untold, similar=similar, summary=decided.summary, facts=decided.facts)
+    new = await _decide(connection, tenant, conversation, user, wanted, missing)
+    await _keep(connection, tenant, wanted, new)
+    return new.model_copy(update={"history": not_told(history, new.summary)})
 
 
 async def near(
@@ -130,12 +141,14 @@ async def _decide(
     parts += [_TOLD] if wanted.summary and missing is not None else []
     parts += [_FACTS] if wanted.facts else []
     values = _values(tenant, [conversation], asked, meaning, (missing or 0) + 1)
-    found = await _find(connection, parts, {**values, "user": user, "facts": wanted.facts, "summaries": _SUMMARIES})
+    known = MOST if wanted.facts_when == "near" else wanted.facts
+    found = await _find(connection, parts, {**values, "user": user, "facts": known, "summaries": _SUMMARIES})
     places = nearest(found.near, by_words(asked, found.holders), meaning.fits if meaning else 1.0, wanted.similar)
     similar = await _at(connection, tenant, conversation, [place.ended for place, _ in places]) if places else ()
+    facts = facts_for(found.facts, wanted.query, wanted.facts) if wanted.facts_when == "near" else found.facts
     return Recollection(
         similar=similar, summary=fitting(sorted(found.summaries, key=lambda each: each[0]), missing),
-        facts=tuple(sorted(found.facts, key=lambda fact: fact.key)),
+        facts=tuple(sorted(facts, key=lambda fact: fact.key)),
     )  # fmt: skip
 
 
@@ -153,23 +166,31 @@ def _similar_parts(asked: Sequence[str], meaning: Meaning | None) -> list[str]:
 def _values(
     tenant: str, conversations: Sequence[str], asked: Sequence[str], meaning: Meaning | None, before: int
 ) -> dict[str, object]:
+    alone = conversations[0] if len(conversations) == 1 else None
     return {
-        "tenant": tenant, "conversations": list(conversations), "before": before, "words": list(asked), "depth": DEPTH,
-        "common": COMMON + 1, "vector": literal(meaning.vector) if meaning else None,
+        "tenant": tenant, "conversations": list(conversations), "conversation": alone, "before": before,
+        "words": list(asked), "depth": DEPTH, "common": COMMON + 1, "vector": literal(meaning.vector) if meaning else None,
         "embedder": meaning.embedder if meaning else "",
     }  # fmt: skip
+
+
+@lru_cache
+def _united(parts: tuple[str, ...], alone: bool) -> TextClause:
+    """One statement. alone: of one conversation."""
+    statement = " UNION ALL ".join(f"({part})" for part in parts)
+    return text(statement.replace(_AMONG, _IN) if alone else statement)
 
 
 async def _find(connection: AsyncConnection, parts: Sequence[str], values: Mapping[str, object]) -> _Found:
     found = _Found()
     if not parts:
         return found
-    statement = text(" UNION ALL ".join(f"({part})" for part in parts))
+    statement = _united(tuple(parts), values["conversation"] is not None)
     for part, name, conversation, ended, score, words_, more in await connection.execute(statement, values):
         if part == "near":
             found.near[Place(conversation, ended)] = score
         elif part == "word":
-            found.holders[name].append(Place(conversation, ended))
+            found.holders[name] += [Place(conversation, ended)] * int(score)
         elif part == "summary":
             found.summaries.append((ended, Summary(text=words_, upto=more, by=name)))
         else:

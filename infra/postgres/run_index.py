@@ -11,6 +11,7 @@ from sqlalchemy import (
     RowMapping,
     and_,
     any_,
+    delete,
     false,
     or_,
     select,
@@ -37,7 +38,7 @@ from services.recorder.ports import (
 
 
 class PostgresRunIndex:
-    """RunIndex over the tables events, runs and watermarks."""
+    """RunIndex over the tables events, runs, run_uses and watermarks."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -56,16 +57,15 @@ class PostgresRunIndex:
                 )  # fmt: skip
                 ordered = sorted(runs, key=lambda run: (run.run, run.seq))
                 await connection.execute(summary, [run.model_dump() | {"tools": list(run.tools)} for run in ordered])
-            if events:  # after the runs: whoever erases one of them now waits for these events too
-                erased = await _erased(connection, {event.run for event in events})
+            # after the runs: whoever erases one of them now waits for these events and uses too
+            erased = await _erased(connection, {event.run for event in events} | {use.run for use in uses})
+            if events:
                 ordered_events = sorted(events, key=lambda event: event.id)
                 rows = [event.model_dump() | ({"summary": ERASED} if event.run in erased else {}) for event in ordered_events]
                 await connection.execute(upsert(tables.events).on_conflict_do_nothing(), rows)
-            if uses:
-                ordered_uses = sorted(uses, key=lambda use: (use.run, use.kind, use.id, use.how, use.hash))
-                await connection.execute(
-                    upsert(tables.run_uses).on_conflict_do_nothing(), [use.model_dump() for use in ordered_uses]
-                )
+            if kept := [use for use in uses if use.run not in erased]:
+                kept.sort(key=lambda use: (use.run, use.kind, use.id, use.how, use.hash))
+                await connection.execute(upsert(tables.run_uses).on_conflict_do_nothing(), [use.model_dump() for use in kept])
             if watermark:
                 mark = upsert(tables.watermarks).values(**watermark.model_dump())
                 moved = mark.on_conflict_do_update(
@@ -115,9 +115,11 @@ class PostgresRunIndex:
         blank = update(runs).where(*own).values(task=ERASED, answer=None, tools=[], erased=True)
         async with transaction(self._engine, tenant) as connection:
             gone = (await connection.execute(blank.returning(runs.c.run, runs.c.sealed))).all()
-            told = update(events).where(events.c.run == any_(array_of([run for run, _ in gone]))).values(summary=ERASED)
-            said = (await connection.execute(told)).rowcount if gone else 0
-        return Erasure(runs=len(gone), events=said, unsealed=sum(not sealed for _, sealed in gone))
+            names = array_of([run for run, _ in gone])
+            told = update(events).where(events.c.run == any_(names)).values(summary=ERASED)
+            used = delete(tables.run_uses).where(tables.run_uses.c.run == any_(names))
+            said, uses = [(await connection.execute(each)).rowcount for each in (told, used)] if gone else (0, 0)
+        return Erasure(runs=len(gone), events=said, unsealed=sum(not sealed for _, sealed in gone), uses=uses)
 
     async def uses(self, tenant: str, names: Sequence[str], limit: int = 200) -> list[Used]:
         table, runs = tables.run_uses.c, tables.runs.c
@@ -150,6 +152,8 @@ def _used(row: RowMapping) -> Used:
 
 
 async def _erased(connection: AsyncConnection, runs: set[str]) -> set[str]:
+    if not runs:
+        return set()
     table = tables.runs.c
     found = await connection.execute(select(table.run).where(table.run == any_(array_of(sorted(runs))), table.erased))
     return set(found.scalars())

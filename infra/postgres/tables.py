@@ -68,6 +68,7 @@ tool_cards = Table(
     Index("tool_cards_name", "name", postgresql_using="gin", postgresql_ops={"name": "gin_trgm_ops"}),
     Index("tool_cards_digest", "digest"),
     Index("tool_cards_embedder", "embedder", "since", "tenant"),
+    Index("tool_cards_lane", "lane"),
 )
 
 # In how many of a tenant's cards a word stands.

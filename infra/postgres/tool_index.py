@@ -17,13 +17,13 @@ from schemas.tools import ToolCard
 from services.retrieval import rank
 from services.retrieval.bm25 import LOOKED_AT
 from services.retrieval.rank import DEPTH, RRF_K
-from services.retrieval.tool_index import SHARED, CardVersion, CatalogueState, Host, Put, Vector
+from services.retrieval.tool_index import SHARED, CardVersion, CatalogueState, Host, Put, Vector, check_holders
 from services.retrieval.words import asked_words, card_text, card_weights, identifiers
 
 BATCH = 1000
 """Cards put in at a time."""
 
-_KNOWN = text("SELECT name, hash FROM tool_cards WHERE tenant = :tenant AND name = ANY(CAST(:names AS text[]))")
+_KNOWN = text("SELECT name, hash, lane FROM tool_cards WHERE tenant = :tenant AND name = ANY(CAST(:names AS text[]))")
 
 # The lock is held until the commit, so that revisions are seen in their order.
 _REVISE = text("SELECT nextval('tool_revision') FROM (SELECT pg_advisory_xact_lock(:lock)) AS held")
@@ -100,18 +100,18 @@ UPDATE tool_cards SET embedder = :embedder WHERE ctid = ANY(ARRAY(
 ))
 """)
 
-# The tenant's cards, and of the shared ones those of which it has none of its own.
+# The tenant's cards, and of the shared ones those of which it has none of its own. One look into an index for each shared
+# card that is met: an EXISTS would be answered by reading all names of the tenant.
 _OFFERED = """
-    c.tenant IN (:tenant, :shared) AND (c.tenant = :tenant OR c.name NOT IN (SELECT name FROM own))
+    c.tenant IN (:tenant, :shared)
+    AND (c.tenant = :tenant OR (SELECT true FROM tool_cards AS own WHERE own.tenant = :tenant AND own.name = c.name) IS NULL)
     AND c.name <> ALL (CAST(:exclude AS text[])) AND (:anywhere OR c.lane = ANY (CAST(:lanes AS text[])))
 """
 
 # asked: the words that any card holds. query: rarer words lead to cards, common ones only add to the score of those.
 # hnsw.iterative_scan keeps the filter from starving the scan of the vectors.
 _SEARCH = text(f"""
-WITH own AS MATERIALIZED (
-    SELECT name FROM tool_cards WHERE tenant = :tenant
-), asked AS MATERIALIZED (
+WITH asked AS MATERIALIZED (
     SELECT lexeme, place, held, ln(1 + (total - held + 0.5) / (held + 0.5)) AS rarity,
         sum(held) OVER (ORDER BY held, lexeme COLLATE "C") AS reached
     FROM unnest(CAST(:words AS text[]), CAST(:lexemes AS text[]), CAST(:places AS int[])) AS a (word, lexeme, place),
@@ -169,9 +169,10 @@ WITH page AS (
 SELECT v.card FROM page JOIN tool_versions AS v USING (tenant, name, since) ORDER BY name LIMIT :limit
 """)
 _STATE = text("""
-SELECT coalesce(max(revision), 0), coalesce(sum(cards), 0), (
-    SELECT count(*) FROM tool_cards WHERE tenant IN (:tenant, :shared) AND (embedder < :embedder OR embedder > :embedder)
-) FROM tool_catalogues WHERE tenant IN (:tenant, :shared)
+SELECT coalesce(max(revision), 0), coalesce(sum(cards), 0),
+    (SELECT count(*) FROM tool_cards WHERE tenant IN (:tenant, :shared) AND embedder < :embedder)
+    + (SELECT count(*) FROM tool_cards WHERE tenant IN (:tenant, :shared) AND embedder > :embedder)
+FROM tool_catalogues WHERE tenant IN (:tenant, :shared)
 """)
 _VERSIONS = text("""
 SELECT card, since, until FROM tool_versions WHERE tenant IN (:tenant, :shared) AND name = :name ORDER BY since
@@ -199,26 +200,32 @@ class PostgresToolIndex:
         self._embedder = embedder
         self._keeper = keeper or engine
 
-    async def put(self, tenant: str, cards: Sequence[ToolCard], vectors: Mapping[str, Vector] | None = None) -> Put:
+    async def put(
+        self, tenant: str, cards: Sequence[ToolCard], vectors: Mapping[str, Vector] | None = None,
+        holders: Mapping[str, str] | None = None,
+    ) -> Put:  # fmt: skip
         if vectors:
             await self.embedded(vectors)
         changed = unembedded = 0
         for some in _batches(list({card.name: card for card in cards}.values())):
-            put = await self._put(tenant, some)
+            put = await self._put(tenant, some, holders)
             changed, unembedded = changed + put.changed, unembedded + put.unembedded
         return Put(changed=changed, unembedded=unembedded)
 
-    async def _put(self, tenant: str, cards: Sequence[ToolCard]) -> Put:
+    async def _put(self, tenant: str, cards: Sequence[ToolCard], holders: Mapping[str, str] | None) -> Put:
         hashes = {card.name: card.hash() for card in cards}
+        named: dict[str, object] = {"tenant": tenant, "names": list(hashes)}
         async with transaction(self._engine, tenant) as connection:
-            rows = await connection.execute(_KNOWN, {"tenant": tenant, "names": list(hashes)})
-            known = {name: known_hash for name, known_hash in rows}
+            known = {row.name: row.hash for row in await connection.execute(_KNOWN, named)}
         changed = [card for card in cards if known.get(card.name) != hashes[card.name]]
         if not changed:
             return Put(changed=0, unembedded=0)
         said = await asyncio.to_thread(_rows, changed)
         async with transaction(self._engine, tenant) as connection:
             revision = await connection.scalar(_REVISE, {"lock": _LOCK})
+            if holders is not None:
+                lanes = {row.name: row.lane for row in await connection.execute(_KNOWN, named)}
+                check_holders(holders, lanes, (card.name for card in changed))
             values = {"tenant": tenant, "revision": revision, "embedder": self._embedder, "rows": said}
             done = (await connection.execute(_PUT, values)).one()
         return Put(changed=done.changed, unembedded=done.unembedded)
@@ -279,8 +286,14 @@ class PostgresToolIndex:
         return [ToolCard.model_validate(card) for card in await connection.scalars(_CARDS, values)]
 
     async def get(self, tenant: str, names: Sequence[str]) -> list[ToolCard]:
+        return await self._get(tenant, names, SHARED)
+
+    async def own(self, tenant: str, names: Sequence[str]) -> list[ToolCard]:
+        return await self._get(tenant, names, tenant)
+
+    async def _get(self, tenant: str, names: Sequence[str], shared: str) -> list[ToolCard]:
         async with transaction(self._engine, tenant) as connection:
-            rows = await connection.execute(_GET, {"tenant": tenant, "shared": SHARED, "names": list(names)})
+            rows = await connection.execute(_GET, {"tenant": tenant, "shared": shared, "names": list(names)})
             cards = {card.name: card for card in map(ToolCard.model_validate, rows.scalars())}
         return [cards[name] for name in dict.fromkeys(names) if name in cards]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from schemas.events import Turn, TurnResult
@@ -16,19 +17,40 @@ EMBEDDED_CHARACTERS = 2_000
 
 
 def within(turns: Sequence[Turn], tokens: int) -> tuple[Turn, ...]:
-    """The newest of the turns whose estimated tokens fit the budget, newest last; none is cut in two."""
+    """The newest of the turns whose estimated tokens fit the budget, newest last.
+
+    Of a newest one that does not fit by itself the beginning: the next request is likely to be about it.
+    """
     kept: list[Turn] = []
+    left = tokens
     for turn in reversed(turns):
-        tokens -= tokens_of(turn)
-        if tokens < 0:
+        left -= tokens_of(turn)
+        if left < 0:
             break
         kept.append(turn)
+    if not kept and turns and tokens:
+        return (_begun(turns[-1], tokens),)
     return tuple(reversed(kept))
 
 
+def _begun(turn: Turn, tokens: int) -> Turn:
+    """A turn with so much of it as fits."""
+    task = _fitting(turn.task, tokens // 2)
+    return turn.model_copy(update={"task": task, "answer": _fitting(turn.answer, tokens - estimate(task)), "results": ()})
+
+
+def _fitting(text: str, tokens: int) -> str:
+    """The text, or as much of its beginning as has so many tokens with the sign that it went on."""
+    if estimate(text) <= tokens:
+        return text
+    length = bisect_right(range(len(text) + 1), tokens - estimate(" …"), key=lambda end: estimate(text[:end])) - 1
+    return cut(text, max(length, 0) + 2) if length > 0 else ""
+
+
 def tokens_of(turn: Turn) -> int:
-    """What a turn counts in a budget."""
-    return estimate(turn.task) + estimate(turn.answer)
+    """What a turn counts in a budget: what was said, and the files that later turns are told of."""
+    files = sum(estimate(f"{result.tool}{result.ref}{result.text[:80]}") for result in turn.results if result.ref)
+    return estimate(turn.task) + estimate(turn.answer) + files
 
 
 def estimate(text: str) -> int:

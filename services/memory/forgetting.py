@@ -51,7 +51,7 @@ class Report(Value):
     """What was done, in counts; nothing personal.
 
     cancelled: runs that were open. keys: data keys destroyed. unsealed: runs that were recorded in the clear, whose content
-    the log keeps. runs, events: of the index. effects: entries of the ledger that lost arguments and receipt; their keys
+    the log keeps. runs, events, uses: of the index. effects: entries of the ledger that lost arguments and receipt; their keys
     stay, so that none repeats. memory: rows removed, by kind. waiting_for: what keeps it from going on.
     """
 
@@ -60,6 +60,7 @@ class Report(Value):
     unsealed: int = 0
     runs: int = 0
     events: int = 0
+    uses: int = 0
     effects: int = 0
     memory: dict[str, int] = Field(default_factory=dict)
     waiting_for: str = ""
@@ -199,7 +200,7 @@ class Forgetter:
         async for runs in self._runs(tenant, user):
             await add(effects=await self._count("tools", "forget", {"tenant": tenant, "runs": runs}, "effects"))
         index = await self._ask("recorder", "forget", {"tenant": tenant, "user": user})
-        await add(**{name: _number(index, name) for name in ("runs", "events", "unsealed")})
+        await add(**{name: _number(index, name) for name in ("runs", "events", "uses", "unsealed")})
         removed: dict[str, int] = (await self._rows.forget_user(tenant, user)).model_dump()
         memory = {name: report.memory.get(name, 0) + count for name, count in removed.items()}
         report = report.model_copy(update={"memory": {**report.memory, **memory}})

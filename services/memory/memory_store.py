@@ -9,7 +9,7 @@ from typing import Literal
 
 from schemas.events import Summary, Turn, TurnResult, UserFact
 from services.memory.budget import HISTORY_TURNS, embedded_text, shortened, within
-from services.memory.facts import MOST, too_many
+from services.memory.facts import MOST, facts_for, too_many
 from services.memory.ports import (
     Begun,
     Ended,
@@ -28,7 +28,7 @@ from services.memory.ports import (
     Wanted,
 )
 from services.memory.similar import COMMON, DEPTH, Meaning, Place, by_words, nearest
-from services.memory.summaries import PATIENCE, UNSUMMARISED, fitting, joined
+from services.memory.summaries import PATIENCE, UNSUMMARISED, fitting, joined, not_told
 from services.memory.words import words
 
 
@@ -188,9 +188,10 @@ class MemoryConversationStore:
         older = talk.answered((missing or 0) + 1) if wanted.similar else []
         similar = sorted((turn for turn, _ in _nearest(older, wanted.query, wanted.meaning, wanted.similar)), key=_Turn.place)
         told = [(each.ended, each.told()) for each in talk.told()] if wanted.summary else []
+        summary = fitting(told, missing)
         return Recollection(
-            history=history, similar=tuple(shortened(each.said()) for each in similar), summary=fitting(told, missing),
-            facts=tuple(self._known(tenant, turn.user, wanted.facts)),
+            history=not_told(history, summary), similar=tuple(shortened(each.said()) for each in similar), summary=summary,
+            facts=tuple(self._facts_for(tenant, turn.user, wanted)),
         )  # fmt: skip
 
     async def search(self, tenant: str, scope: Scope, query: str, meaning: Meaning | None, k: int) -> list[PastTurn]:
@@ -266,9 +267,16 @@ class MemoryConversationStore:
         return self._known(tenant, user, limit)
 
     def _known(self, tenant: str, user: str, limit: int | None) -> list[UserFact]:
+        return sorted(self._newest(tenant, user)[:limit], key=lambda fact: fact.key)
+
+    def _newest(self, tenant: str, user: str) -> list[UserFact]:
         held = self._facts.get((tenant, user), {}).values()
-        newest = sorted(held, key=lambda each: (each[0], each[1].key), reverse=True)[:limit]
-        return sorted((fact for _, fact in newest), key=lambda fact: fact.key)
+        return [fact for _, fact in sorted(held, key=lambda each: (each[0], each[1].key), reverse=True)]
+
+    def _facts_for(self, tenant: str, user: str, wanted: Wanted) -> list[UserFact]:
+        if wanted.facts_when == "always" or not wanted.facts:
+            return self._known(tenant, user, wanted.facts)
+        return facts_for(self._newest(tenant, user), wanted.query, wanted.facts)
 
     # --- forgetting ---
 
@@ -290,6 +298,8 @@ class MemoryConversationStore:
             del self._turns[tenant, turn.run]
             if talk.open is turn:
                 talk.open = None
+        for other in talk.turns:
+            other.recalled = None
         talk.summaries.clear()
         if not talk.turns:
             del self._conversations[tenant, turns[0].conversation]

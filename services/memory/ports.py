@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
-from schemas.agent import WhenBusy
+from schemas.agent import FactsWhen, WhenBusy
 from schemas.errors import MilepostError
 from schemas.events import Summary, Turn, TurnResult, UserFact
 from schemas.tools import Value
@@ -51,14 +51,15 @@ TurnBegin: TypeAlias = Begun | Queued | Refused
 class Wanted(Value):
     """What an open turn wants to be told.
 
-    history_tokens: of the turns just before it. similar, facts: how many at most; summary: of what came before the
-    history. query: what the turn is about; meaning: its vector, if there is one.
+    history_tokens: of the turns just before it. similar, facts: how many at most; facts_when: see Recall. summary: of what
+    came before the history. query: what the turn is about; meaning: its vector, if there is one.
     """
 
     run: str
     history_tokens: int
     similar: int = 0
     facts: int = 0
+    facts_when: FactsWhen = "always"
     summary: bool = False
     query: str = ""
     meaning: Meaning | None = None

@@ -60,7 +60,8 @@ def memory_service(
         query = context.text("query")
         wanted = Wanted(
             run=context.run, history_tokens=command.history_tokens, similar=command.similar, facts=command.facts,
-            summary=command.summary, query=query, meaning=await meaning_of(query, embed) if command.similar else None,
+            facts_when=command.facts_when, summary=command.summary, query=query,
+            meaning=await meaning_of(query, embed) if command.similar else None,
         )  # fmt: skip
         told = await store.recall(context.tenant, wanted)
         return MemoryRecalled(

@@ -16,7 +16,8 @@ from schemas.tools import Value
 from services.memory.budget import HISTORY_TURNS, cut, estimate, tokens_of
 
 CONVERSATION = "summary-"
-"""How the conversations of summarising runs begin; nothing that is said in one is kept as a turn."""
+"""How the conversations of summarising runs begin, before a digest; nothing that is said in one is kept as a turn."""
+_CONVERSATION = re.compile(rf"{CONVERSATION}[0-9a-f]{{32}}")
 
 PATIENCE = timedelta(minutes=10)
 UNSUMMARISED = 200
@@ -112,7 +113,7 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*")
 
 def of_summary(conversation: str) -> bool:
     """Whether a conversation is that of a summarising run."""
-    return conversation.startswith(CONVERSATION)
+    return _CONVERSATION.fullmatch(conversation) is not None
 
 
 def due(turns: Sequence[Turn], history_tokens: int) -> list[Turn]:
@@ -187,6 +188,18 @@ def fitting(summaries: Sequence[tuple[int, Summary]], missing: int | None) -> Su
     if missing is None or not summaries:
         return None
     return next((summary for ended, summary in summaries if ended >= missing), summaries[-1][1])
+
+
+def not_told(history: tuple[Turn, ...], summary: Summary | None) -> tuple[Turn, ...]:
+    """The history from where the summary ends, if enough of it is left.
+
+    So it begins at the same turn until another summary is told, and the prompts of several turns share their beginning.
+    """
+    runs = [turn.run for turn in history]
+    if summary is None or summary.upto not in runs:
+        return history
+    left = history[runs.index(summary.upto) + 1 :]
+    return left if sum(map(tokens_of, left)) >= _LEAVE * sum(map(tokens_of, history)) else history
 
 
 def _load(tokens: int, count: int, budget: int) -> float:

@@ -40,7 +40,8 @@ class MemoryRunIndex:
             if old is None or (old.seq <= run.seq and not old.erased):
                 self._runs[run.run] = run
         for use in uses:
-            self._uses.setdefault((use.run, use.kind, use.id, use.how, use.hash), use)
+            if use.run not in erased:
+                self._uses.setdefault((use.run, use.kind, use.id, use.how, use.hash), use)
         if watermark:
             stored = self._watermarks.get(watermark.stream)
             if stored is None or stored.created != watermark.created or stored.seq < watermark.seq:
@@ -81,7 +82,10 @@ class MemoryRunIndex:
         names = {run.run for run in own}
         events = [event for event in self._events.values() if event.run in names]
         self._events.update((event.id, _blank(event)) for event in events)
-        return Erasure(runs=len(own), events=len(events), unsealed=sum(not run.sealed for run in own))
+        used = [key for key, use in self._uses.items() if use.run in names]
+        for key in used:
+            del self._uses[key]
+        return Erasure(runs=len(own), events=len(events), unsealed=sum(not run.sealed for run in own), uses=len(used))
 
 
 def _blank(event: EventRow) -> EventRow:

@@ -105,11 +105,15 @@ class RunFilter(Value):
 
 
 class Erasure(Value):
-    """What the index has lost: runs and events that say nothing any more. unsealed: runs that the log still tells of."""
+    """What the index has lost: runs and events that say nothing any more, uses that are gone.
+
+    unsealed: runs that the log still tells of.
+    """
 
     runs: int
     events: int
     unsealed: int
+    uses: int = 0
 
 
 OPEN: tuple[Status, ...] = ("open", "waiting")
@@ -120,7 +124,7 @@ ERASED = "erased on request"
 class RunIndex(Protocol):
     """Events and runs, found by what a person asks for. Recording is idempotent: by event id, by a run's newest seq.
 
-    A run that was erased stays erased: what is recorded of it afterwards loses its texts.
+    A run that was erased stays erased: what is recorded of it afterwards loses its texts, and its uses are not kept.
     """
 
     async def record(
@@ -150,7 +154,7 @@ class RunIndex(Protocol):
         ...
 
     async def forget(self, tenant: str, user: str) -> Erasure:
-        """Take all texts of a user's runs out; ids, types and times stay. Again, and there is nothing to do."""
+        """Take all texts and uses of a user's runs out; ids, types and times stay. Again, and there is nothing to do."""
         ...
 
     async def uses(self, tenant: str, names: Sequence[str], limit: int = 200) -> list[Used]:

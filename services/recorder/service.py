@@ -163,6 +163,9 @@ class Recorder:
         else:
             for each in own:
                 folded.add(Stored(each.message, each.position))
+        if folded.state.phase == "ended":  # what comes late is folded from the log again
+            self._runs.pop(run, None)
+            return folded
         self._runs[run] = folded
         self._runs.move_to_end(run)
         while len(self._runs) > KEPT_RUNS:

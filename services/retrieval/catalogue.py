@@ -7,7 +7,7 @@ until the name is free. A host that is away, and cards without a host, lose the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 import structlog
@@ -20,7 +20,7 @@ from schemas.tools import Refusal, ToolCard, Value
 from services.retrieval.embedding_queue import EmbeddingQueue
 from services.retrieval.hosts import Hosts
 from services.retrieval.refusals import Refusals
-from services.retrieval.tool_index import SHARED, ToolIndex
+from services.retrieval.tool_index import ToolIndex
 from tool_adapters.tool import InvalidTool, checked_card
 
 log = structlog.get_logger("services.retrieval")
@@ -110,7 +110,8 @@ class Catalogue:
                 lost.append(_lost(tenant, holder, card))
             free[card.name] = card
             self.refusals.forget(tenant, card.lane, card.name)
-        changed, unstored = await self._put(tenant, [card for card in free.values() if holders.get(card.name) != card])
+        lanes = {name: holder.lane for name, holder in holders.items()}
+        changed, unstored = await self._put(tenant, [card for card in free.values() if holders.get(card.name) != card], lanes)
         refused.extend(unstored)
         for refusal in (*refused, *lost):
             self.refusals.note(refusal)
@@ -119,17 +120,19 @@ class Catalogue:
     def _yields(self, holder: str, other: str) -> bool:
         return self.hosts.presence(other) == "here" and self.hosts.presence(holder) != "here"
 
-    async def _put(self, tenant: str, cards: Sequence[ToolCard]) -> tuple[int, list[Refusal]]:
-        """Put them in together, or, if one of them cannot be stored, one by one."""
+    async def _put(
+        self, tenant: str, cards: Sequence[ToolCard], holders: Mapping[str, str]
+    ) -> tuple[int, list[Refusal]]:  # fmt: skip
+        """Put them in together, or, if one of them cannot be stored, one by one. holders: as ToolIndex.put has it."""
         if not cards:
             return 0, []
         try:
             with self.queue.after(cards):
-                put = await self.tools.put(tenant, cards)
+                put = await self.tools.put(tenant, cards, holders=holders)
         except Permanent as error:
             if len(cards) == 1:
                 return 0, [_refusal(tenant, cards[0], error)]
-            each = [await self._put(tenant, [card]) for card in cards]
+            each = [await self._put(tenant, [card], holders) for card in cards]
             return sum(changed for changed, _ in each), [refusal for _, refused in each for refusal in refused]
         if put.unembedded:
             self.queue.wake(cards)
@@ -137,11 +140,7 @@ class Catalogue:
 
     async def own(self, tenant: str, names: Sequence[str]) -> dict[str, ToolCard]:
         """The tenant's own cards of these names."""
-        own = {card.name: card for card in await self.tools.get(tenant, names)}
-        if tenant == SHARED or not own:
-            return own
-        shared = {card.name: card for card in await self.tools.get(SHARED, list(own))}
-        return {name: card for name, card in own.items() if shared.get(name) != card}
+        return {card.name: card for card in await self.tools.own(tenant, names)}
 
     async def _tell(self, bus: Bus, refusal: Refusal) -> None:
         log.warning("card refused", tool=refusal.tool, lane=refusal.lane, what=refusal.what, why=refusal.why)

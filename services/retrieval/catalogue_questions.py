@@ -214,7 +214,7 @@ class CatalogueQuestions:
         if shared := sorted({card.name for card in await self._tools.get(owner, names)} - own.keys()):
             raise NotYours(
                 f"{', '.join(shared)} cannot be taken out: every tenant sees it.", why="it is not this tenant's alone",
-                hint="milepost tools rm --shared, if it is to be gone for all",
+                hint=f"milepost tools rm --shared {' '.join(shared)}, if it is to be gone for all",
             )  # fmt: skip
         for card in own.values():
             self._check_silent(card.lane, card.name)

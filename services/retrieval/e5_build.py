@@ -87,7 +87,6 @@ class Weights:
         nibbles = np.concatenate([stored["nibbles"] & 15, stored["nibbles"] >> 4], axis=1)
         return nibbles.reshape(-1, columns), stored["scale"].astype(np.float32).reshape(-1, columns // _BLOCK)
 
-
     def matrix(self, name: str, rows: int) -> Floats:
         """A quantised matrix [rows, columns] as floats."""
         columns = self.directory[name].values // rows

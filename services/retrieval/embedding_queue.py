@@ -47,7 +47,7 @@ class EmbeddingQueue:
 
     def __init__(self, tools: ToolIndex, embedder: Embedder, clock: Clock, process: str) -> None:
         self._tools, self._embedder, self._clock, self._process = tools, embedder, clock, process
-        self._first: deque[str] = deque()
+        self._first: deque[str] = deque(maxlen=LOOK)  # those that fall out wait with all others
         self._taken: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._held = 0
@@ -103,9 +103,9 @@ class EmbeddingQueue:
         return True
 
     async def _next(self) -> list[str]:
-        """The texts to embed now: new single cards, or else the newest that nobody has taken on."""
+        """The texts to embed now: single cards, or else those that nobody has taken on; the newest of them."""
         if self._first:
-            return list(dict.fromkeys(self._first.popleft() for _ in range(min(BATCH, len(self._first)))))
+            return list(dict.fromkeys(self._first.pop() for _ in range(min(BATCH, len(self._first)))))
         now = self._now()
         if self._held or now < self._quiet_from:
             return []

@@ -23,7 +23,7 @@ from schemas.ids import Token
 from schemas.tools import Value
 from services.retrieval.chunks import SECTION, Chunk, Section, chunks_of
 from services.retrieval.embedder import Embedder
-from services.retrieval.knowledge_index import KnowledgeIndex, NewDocument, Vector
+from services.retrieval.knowledge_index import KnowledgeIndex, Metadata, NewDocument, Vector
 from services.retrieval.questions import read
 
 SECTIONS_LIMIT = 10_000
@@ -68,7 +68,7 @@ class FinishDocument(Value):
     upload: Upload
     sections: int = Field(ge=1, le=SECTIONS_LIMIT)
     title: str = Field(default="", max_length=300)
-    metadata: dict[str, str] = Field(default_factory=dict, max_length=32)
+    metadata: Metadata = Field(default_factory=dict, max_length=32)
     digest: str = Field(default="", max_length=128)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 import orjson
@@ -17,8 +18,9 @@ from schemas.ids import Token
 from schemas.tools import Value
 from services.retrieval.chunks import chunk
 from services.retrieval.embedder import Embedder
-from services.retrieval.knowledge_index import KnowledgeIndex, NewDocument, Wanted
-from services.retrieval.questions import read, write
+from services.retrieval.knowledge_index import KnowledgeIndex, Metadata, NewDocument, Wanted
+from services.retrieval.questions import read, within, write
+from services.retrieval.search import essence
 
 
 class FindKnowledge(Value):
@@ -41,7 +43,7 @@ class CollectionVersions(Value):
 
 
 class ListDocuments(Value):
-    """A page of the documents, from the one after that id."""
+    """A page of the documents, from the one after that id; the last page is the one that is empty."""
 
     tenant: Token = "default"
     collection: Token | None = None
@@ -57,7 +59,7 @@ class AddDocument(Value):
     source: str = Field(min_length=1, max_length=1000)
     title: str = Field(default="", max_length=300)
     text: str = Field(min_length=1)
-    metadata: dict[str, str] = Field(default_factory=dict, max_length=32)
+    metadata: Metadata = Field(default_factory=dict, max_length=32)
     digest: str = Field(default="", max_length=128)
 
 
@@ -99,19 +101,21 @@ class Knowledge:
         return KnowledgeRetrieved(command=command, passages=tuple(fitting), versions=versions)
 
     async def find_knowledge(self, raw: bytes) -> bytes:
-        """FindKnowledge -> Passage list."""
+        """FindKnowledge -> Passage list, as far as they fit into one answer."""
         asked = read(FindKnowledge, raw)
-        return write(await self._search(asked.tenant, Wanted.model_validate(asked.model_dump(exclude={"tenant"}))))
+        return write(within(await self._search(asked.tenant, Wanted.model_validate(asked.model_dump(exclude={"tenant"})))))
 
     async def _search(self, tenant: str, wanted: Wanted) -> list[Passage]:
-        if not wanted.text.strip():
+        text = essence(wanted.text)
+        if not text.strip():
             return []
-        return await self.index.search(tenant, wanted, (await self.embedder.embed([wanted.text], "query"))[0])
+        vector = (await self.embedder.embed([text], "query"))[0]
+        return await self.index.search(tenant, wanted.model_copy(update={"text": text}), vector)
 
     async def add_document(self, raw: bytes) -> bytes:
         """AddDocument -> Added. Only chunks that are new are embedded."""
         asked = read(AddDocument, raw)
-        chunks = chunk(asked.source, asked.text, await self.embedder.counter())
+        chunks = await asyncio.to_thread(chunk, asked.source, asked.text, await self.embedder.counter())
         new = await self.index.missing(asked.tenant, asked.collection, asked.source, chunks)
         fresh = list({each.hash: each for each in chunks if each.hash in new}.values())
         texts = [each.to_embed() for each in fresh]
@@ -139,6 +143,6 @@ class Knowledge:
         return orjson.dumps(await self.index.versions(asked.tenant, asked.collections))
 
     async def list_documents(self, raw: bytes) -> bytes:
-        """ListDocuments -> Document list."""
+        """ListDocuments -> Document list, as far as they fit into one answer."""
         asked = read(ListDocuments, raw)
-        return write(await self.index.documents(asked.tenant, asked.collection, asked.after, asked.limit))
+        return write(within(await self.index.documents(asked.tenant, asked.collection, asked.after, asked.limit)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol, TypeAlias
+from typing import Annotated, Protocol, TypeAlias
 
 from pydantic import Field
 
@@ -15,6 +15,8 @@ from schemas.tools import Value
 from services.retrieval.chunks import Chunk
 
 Vector: TypeAlias = Sequence[float]
+Metadata: TypeAlias = dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=1000)]]
+"""What is said of a document, as it may come in: it is told with every document of a list."""
 
 
 class NewDocument(Value):

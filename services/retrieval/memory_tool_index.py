@@ -9,7 +9,7 @@ from typing import NamedTuple
 from schemas.events import ScoredCard
 from schemas.tools import ToolCard
 from services.retrieval import bm25, rank
-from services.retrieval.tool_index import SHARED, CardVersion, CatalogueState, Host, Put, Vector
+from services.retrieval.tool_index import SHARED, CardVersion, CatalogueState, Host, Put, Vector, check_holders
 from services.retrieval.words import asked_words, card_text, card_weights, identifiers
 
 SIMILAR = 0.3
@@ -51,9 +51,14 @@ class MemoryToolIndex:
         self._revision = 0
         self._revisions: dict[str, int] = {}
 
-    async def put(self, tenant: str, cards: Sequence[ToolCard], vectors: Mapping[str, Vector] | None = None) -> Put:
+    async def put(
+        self, tenant: str, cards: Sequence[ToolCard], vectors: Mapping[str, Vector] | None = None,
+        holders: Mapping[str, str] | None = None,
+    ) -> Put:  # fmt: skip
         self._vectors.update(vectors or {})
         mine = self._entries.setdefault(tenant, {})
+        lanes = {card.name: mine[card.name].card.lane for card in cards if card.name in mine}
+        check_holders(holders, lanes, (card.name for card in cards))
         changed = [card for card in _by_name(cards) if card.name not in mine or mine[card.name].card != card]
         if changed:
             self._next_revision(tenant)
@@ -103,6 +108,10 @@ class MemoryToolIndex:
     async def get(self, tenant: str, names: Sequence[str]) -> list[ToolCard]:
         entries = self._visible(tenant)
         return [entries[name].card for name in dict.fromkeys(names) if name in entries]
+
+    async def own(self, tenant: str, names: Sequence[str]) -> list[ToolCard]:
+        mine = self._entries.get(tenant, {})
+        return [mine[name].card for name in dict.fromkeys(names) if name in mine]
 
     async def page(self, tenant: str, after: str = "", limit: int = 200) -> list[ToolCard]:
         return [entry.card for name, entry in sorted(self._visible(tenant).items()) if name > after][:limit]

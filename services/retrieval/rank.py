@@ -1,12 +1,11 @@
-"""How lists of findings become one: a sum of raw scores for tools, reciprocal rank fusion for others; Okapi BM25 for words.
+"""How lists of findings become one: a sum of raw scores for tools, reciprocal rank fusion for others.
 
-The Postgres adapters do the same in SQL; here it is for the in-memory twin.
+The Postgres adapters fuse and compare in SQL; here that is for the in-memory twins.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
@@ -15,29 +14,12 @@ DEPTH = 50
 """How many findings of each list are fused."""
 
 K1, B = 1.2, 0.75
+"""Of Okapi BM25, see bm25.py."""
 
 WORTH = {"dense": 1.0, "lexical": 0.008, "name": 0.1}
 """What a point of each raw score is worth in a tool's score. Chosen on requests for training, see tuned/README.md."""
 
 Key = TypeVar("Key", bound=Hashable)
-
-
-def bm25(query: Sequence[str], documents: Mapping[Key, Sequence[str]]) -> dict[Key, float]:
-    """Scores above zero of the documents (as words) for the query's words.
-
-    Robertson and Zaragoza (2009), with the +1 inside the logarithm that keeps it positive.
-    """
-    counts = {key: Counter(document) for key, document in documents.items()}
-    mean = sum(map(len, documents.values())) / max(len(documents), 1) or 1.0
-    scores: dict[Key, float] = {}
-    for word in dict.fromkeys(query):
-        holders = [key for key, count in counts.items() if word in count]
-        rarity = math.log(1 + (len(documents) - len(holders) + 0.5) / (len(holders) + 0.5))
-        for key in holders:
-            often = counts[key][word]
-            damped = often * (K1 + 1) / (often + K1 * (1 - B + B * len(documents[key]) / mean))
-            scores[key] = scores.get(key, 0.0) + rarity * damped
-    return scores
 
 
 def best(scores: Mapping[Key, float], limit: int = DEPTH) -> list[Key]:

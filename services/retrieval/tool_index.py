@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
+from runtime.errors import Retryable
 from schemas.events import ScoredCard
 from schemas.ids import Token
 from schemas.tools import ToolCard, Value
@@ -30,6 +31,10 @@ class Put(Value):
 
     changed: int
     unembedded: int
+
+
+class NameMoved(Retryable):
+    """A name went to another host, or came free, while cards were put in: the caller is to look anew."""
 
 
 class CatalogueState(Value):
@@ -61,10 +66,14 @@ class ToolIndex(Protocol):
     was embedded before has its vector at once.
     """
 
-    async def put(self, tenant: str, cards: Sequence[ToolCard], vectors: Mapping[str, Vector] | None = None) -> Put:
+    async def put(
+        self, tenant: str, cards: Sequence[ToolCard], vectors: Mapping[str, Vector] | None = None,
+        holders: Mapping[str, str] | None = None,
+    ) -> Put:  # fmt: skip
         """Put cards in, or in place of those of their names; equal ones change nothing.
 
         vectors: by the text that `words.card_text` makes of a card. Without one a card is found by words and name only.
+        holders: the lanes that hold these names by what the caller knows; NameMoved if another process was faster.
         """
         ...
 
@@ -91,6 +100,10 @@ class ToolIndex(Protocol):
         """The cards of these names, in that order; names that are not there are left out."""
         ...
 
+    async def own(self, tenant: str, names: Sequence[str]) -> list[ToolCard]:
+        """The same of the tenant's own cards, without the shared ones."""
+        ...
+
     async def page(self, tenant: str, after: str = "", limit: int = 200) -> list[ToolCard]:
         """Cards the tenant sees, by name, from the one after that name."""
         ...
@@ -110,3 +123,11 @@ class ToolIndex(Protocol):
     async def hosts(self) -> dict[str, Host]:
         """Who answers which lane, as last heard."""
         ...
+
+
+def check_holders(known: Mapping[str, str] | None, holders: Mapping[str, str], names: Iterable[str]) -> None:
+    """Raise NameMoved if another lane holds one of the names than is known, or none does. known: None knows nothing."""
+    if known is None:
+        return
+    if moved := sorted(name for name in names if known.get(name) != holders.get(name)):
+        raise NameMoved(f"The name {moved[0]} moved just now.", why="another process put in a card, or took one out")

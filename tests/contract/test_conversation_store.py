@@ -16,6 +16,7 @@ from infra.postgres.conversations import PostgresConversationStore
 from infra.postgres.engine import connect, transaction
 from infra.postgres.user_facts import PostgresFactStore
 from schemas.events import Summary, Turn, TurnResult, UserFact
+from services.memory.budget import tokens_of
 from services.memory.facts import MOST, FactRefused, fact_of
 from services.memory.memory_store import MemoryConversationStore
 from services.memory.ports import (
@@ -505,7 +506,7 @@ async def test_a_turn_is_told_the_summary_that_ends_where_its_history_begins(tal
         await talk.summarised("acme", f"s{number}", f"summary {number}")
     await begin(talk, "now")
     recalled = await told(talk, "now", 200, summary=True)
-    assert recalled.history[0].run == "r11"
+    assert recalled.history[0].run == "r12"
     assert recalled.summary == Summary(text="summary 1", upto="r11", by="s1")
     await end(talk, "now")
     await begin(talk, "later")
@@ -532,6 +533,31 @@ async def test_facts_are_kept_one_a_key_and_recalled_by_their_user(stores: Store
     assert await facts.facts("acme", "ann") == ann[1:]
 
 
+async def test_facts_near_the_request_are_told_and_asked_again_they_are_the_same(stores: Stores) -> None:
+    for number, (key, value) in enumerate((("city", "lives in Hangzhou"), ("tea", "prefers Longjing"), ("pet", "a cat"))):
+        await stores.facts.remember("acme", "ann", fact_of(key, value, "ann"), NOW + timedelta(seconds=number))
+    asked = {"which tea is green?": ["tea"], "what do I like?": ["pet", "tea"], "how far is the moon?": []}
+    for number, (query, keys) in enumerate(asked.items()):
+        await begin(stores.talk, f"r{number}", conversation=f"t{number}")
+        for _ in range(2):
+            near = await told(stores.talk, f"r{number}", facts=2, facts_when="near", query=query)
+            assert [fact.key for fact in near.facts] == keys
+            await stores.facts.remember("acme", "ann", fact_of("moon", "likes tea", "ann"), NOW)
+        await stores.facts.forget("acme", "ann", "moon")
+
+
+async def test_a_turn_that_just_fits_the_history_is_told_whole(talk: ConversationStore) -> None:
+    await said(talk, "long", "x" * 4_000, "y" * 4_000)
+    await said(talk, "fits", "好" * 100, "y" * 400)
+    await begin(talk, "now")
+    assert [(turn.task, turn.answer) for turn in (await told(talk, "now", 200)).history] == [("好" * 100, "y" * 400)]
+    await end(talk, "now")
+    await said(talk, "last", "Which?", "z" * 4_000)
+    await begin(talk, "then")
+    (cut_short,) = (await told(talk, "then", 200)).history
+    assert cut_short.run == "last" and cut_short.answer.startswith("z" * 750) and tokens_of(cut_short) <= 200
+
+
 async def test_a_user_has_no_more_facts_than_the_limit(stores: Stores) -> None:
     for number in range(MOST):
         await stores.facts.remember("acme", "ann", fact_of(f"key {number}", "text", "ann"), NOW)
@@ -554,6 +580,8 @@ async def test_a_forgotten_user_is_in_no_table_and_others_stay(stores: Stores) -
     await said(talk, "b2", "Bob alone", "with tea", conversation="bobs", user="bob")
     assert await talk.want_summary("acme", "shared", "b1", "s1", NOW)
     await talk.summarised("acme", "s1", "Ann told a secret.")
+    await begin(talk, "b3", conversation="shared", user="bob")
+    assert (await told(talk, "b3", 0, summary=True)).summary == Summary(text="Ann told a secret.", upto="b1", by="s1")
     assert await talk.want_summary("acme", "bobs", "b2", "s2", NOW)
     for user in ("ann", "bob"):
         await stores.facts.remember("acme", user, fact_of("secret", f"{user}'s", user), NOW)
@@ -569,6 +597,25 @@ async def test_a_forgotten_user_is_in_no_table_and_others_stay(stores: Stores) -
         assert len(rows) > 8 and not [row for row in rows if "ann" in row.lower()]
         assert [row for row in rows if "secret" in row] == [row for row in rows if "bob's" in row]
     assert await begin(talk, "a9", conversation="own") == Begun(), "the turn that was open is gone"
+
+
+async def test_a_vector_that_is_made_while_its_user_is_forgotten_does_not_stay(stores: Stores) -> None:
+    if stores.engine is None:
+        pytest.skip("the twin does one thing at a time")
+    await said(stores.talk, "a1", "Ann's secret", "a secret")
+    blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with transaction(stores.engine, "acme") as embedding:  # as `embedded` does it
+        ended = await embedding.scalar(text("SELECT ended FROM turns WHERE run = 'a1' FOR UPDATE"))
+        forgetting = asyncio.create_task(stores.talk.forget_user("acme", "ann"))
+        async with asyncio.timeout(10):
+            while not await embedding.scalar(text(blocked)):
+                await asyncio.sleep(0.01)
+        vector = {"ended": ended, "vector": str([1.0] + [0.0] * 383)}
+        await embedding.execute(
+            text("INSERT INTO turn_vectors VALUES ('acme', 'talk', :ended, 'e', CAST(:vector AS vector))"), vector
+        )  # fmt: skip
+    assert (await forgetting).vectors == 1
+    assert not [row for row in await every_row(stores.engine) if row.startswith("turn_vectors")]
 
 
 async def every_row(engine: AsyncEngine) -> list[str]:

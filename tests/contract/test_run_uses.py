@@ -83,6 +83,17 @@ async def test_uses_of_other_tenants_are_not_found(index: RunIndex) -> None:
     assert await found(index, "RenewInstance", tenant="other") == []
 
 
+async def test_uses_of_a_forgotten_users_runs_are_gone_and_none_comes_back(index: RunIndex) -> None:
+    uses = await fill(index)
+    await index.record([], [summary(4).model_copy(update={"user": "bob"})], uses=[use(4, "model", "qwen", "asked")])
+    assert (await index.forget("acme", "ann")).uses == 7
+    assert (await index.forget("acme", "ann")).uses == 0
+    await index.record([], [], uses=[use(1, "tool", "RenewInstance", "called")])
+    assert await found(index, "RenewInstance", CHUNK, "/docs/guide.md") == []
+    assert [each.run for each in await found(index, "qwen")] == ["run4"]
+    assert await found(index, "qwen", tenant="other") == [uses[7]]
+
+
 async def test_recording_a_use_again_keeps_the_first_time(index: RunIndex) -> None:
     uses = await fill(index)
     await index.record([], [], uses=[use(2, "model", "qwen", "asked", hash="dd" * 16, time=NOW + timedelta(hours=1))])

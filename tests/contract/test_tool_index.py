@@ -14,7 +14,7 @@ from infra.postgres.tool_index import PostgresToolIndex
 from schemas.tools import ToolCard
 from services.retrieval.embedder import HashEmbedder
 from services.retrieval.memory_tool_index import MemoryToolIndex
-from services.retrieval.tool_index import SHARED, CardVersion, CatalogueState, Host, Put, ToolIndex
+from services.retrieval.tool_index import SHARED, CardVersion, CatalogueState, Host, NameMoved, Put, ToolIndex
 from services.retrieval.words import card_text
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -318,3 +318,26 @@ async def test_of_processes_that_put_the_same_in_at_once_one_does_it(index: Tool
     puts = await asyncio.gather(*(index.put(SHARED, CARDS) for _ in range(4)))
     assert sorted(put.changed for put in puts) == [0, 0, 0, len(CARDS)]
     assert len(await index.versions("acme", CARDS[0].name)) == 1
+
+
+async def test_a_name_that_moved_since_the_caller_looked_is_not_put(index: ToolIndex) -> None:
+    mine, theirs = card("RenewInstance", "mine", lane="mine"), card("RenewInstance", "theirs", lane="theirs")
+    assert await index.put("acme", [mine], holders={}) == Put(changed=1, unembedded=1)
+    for seen in ({}, {"RenewInstance": "another"}):
+        with pytest.raises(NameMoved, match="RenewInstance"):
+            await index.put("acme", [theirs], holders=seen)
+    assert await index.own("acme", ["RenewInstance"]) == [mine]
+    await index.put("acme", [theirs], holders={"RenewInstance": "mine"})
+    assert await index.own("acme", ["RenewInstance"]) == [theirs]
+    await index.remove("acme", ["RenewInstance"])
+    with pytest.raises(NameMoved):
+        await index.put("acme", [mine], holders={"RenewInstance": "theirs"})
+
+
+async def test_what_is_a_tenants_own_is_told_apart_from_what_is_shared(index: ToolIndex) -> None:
+    await index.put(SHARED, CARDS[:2])
+    await index.put("acme", [CARDS[1], CARDS[2]])
+    names = [each.name for each in CARDS]
+    assert await index.own("acme", names) == [CARDS[1], CARDS[2]]
+    assert await index.own(SHARED, names) == CARDS[:2]
+    assert await index.own("other", names) == []

@@ -396,7 +396,7 @@ def test_a_described_api_is_imported_found_shown_and_taken_out_again(milepost: S
     assert [first["changed"], first["without_vector"], again["changed"], again["unchanged"]] == [251, 0, 0, 251]
 
     listed = milepost("tools", "ls", "--lane", "zoo", "-n", "200").out
-    assert "zoo (no host)" in listed and "--all lists them all" in listed
+    assert "zoo (no host)" in listed and listed.endswith("the first 200; --all lists all such tools\n")
     assert len(milepost.json("tools", "ls", "--lane", "zoo", "--all")) == 251
     assert [each["name"] for each in milepost.json("tools", "ls", "--effect", "destructive", "--text", "tiger")] == [
         "freeAnimal"
@@ -407,7 +407,10 @@ def test_a_described_api_is_imported_found_shown_and_taken_out_again(milepost: S
     assert "builtin lives" in milepost("tools", "rm", "--shared", "calculator", code=1).err
     assert "--shared" in milepost("tools", "rm", "calculator", code=1).err
 
+    assert milepost("tools", "ls", "--lane", "nobody").err.startswith("no tool is like that")
+
     assert "1 tool is out" in milepost("tools", "rm", "freeAnimal").out
+    assert "named freeAnimal" in milepost("tools", "rm", "freeAnimal", code=1).err
     assert len(milepost.json("tools", "rm", "--lane", "zoo")) == 250
     versions = milepost.json("tools", "show", "freeAnimal", "--versions")
     assert [(each["card"]["lane"], each["until"] is None) for each in versions] == [("zoo", False)]
@@ -422,6 +425,8 @@ def test_a_described_api_is_imported_found_shown_and_taken_out_again(milepost: S
         (("calculator", "{}"), "cannot be called with these arguments"),
         (("calculator", '{"expression": "import os"}'), "error: "),
         (("calculater", "{}"), "did you mean calculator?"),
+        (("Renew", "{}"), "did you mean RenewInstance?"),
+        (("nonsense", "{}"), 'milepost tools search "nonsense"'),
     ],
 )
 def test_a_call_by_hand_that_may_not_be_is_refused(milepost: Shell, arguments: tuple[str, ...], said: str) -> None:
@@ -454,15 +459,21 @@ def test_knowledge_is_added_found_listed_and_forgotten(milepost: Shell, tmp_path
     found = milepost.json("knowledge", "search", "实例怎么续费", "--filter", "team=sre")[0]
     assert (found["title"], found["heading"], found["source"]) == ("续费", "续费", str(docs / "续费.md"))
     assert milepost.json("knowledge", "search", "实例怎么续费", "--filter", "team=hr") == []
-    assert "续费.md · characters 0-" in milepost("knowledge", "search", "实例怎么续费", *home).out
+    shown = milepost("knowledge", "search", "实例怎么续费", *home).out
+    assert "续费.md · characters 0-" in shown and f"chunk {found['hash'][:12]}" in shown
+    assert "no model is shown it" not in shown.split("\n\n")[0] and found["fits"]
+    (unlike,) = milepost.json("knowledge", "search", "zzz", "-k", "1")
+    assert not unlike["fits"] and "no model is shown it" in milepost("knowledge", "search", "zzz", "-k", "1", *home).out
     sources = {each["source"] for each in milepost.json("knowledge", "ls")}
     assert str(docs / "notes.txt") in sources
     assert milepost.json("knowledge", "show", str(docs / "notes.txt"))["metadata"] == {"team": "sre"}
+    assert f"did you mean {docs / 'notes.txt'}?" in milepost("knowledge", "show", "notes.txt", code=1).err
     assert "--yes" in milepost("knowledge", "rm", "notes.txt", *home, folder=docs, code=1).err
     milepost("knowledge", "rm", "notes.txt", "--yes", *home, folder=docs)
     assert str(docs / "notes.txt") not in {each["source"] for each in milepost.json("knowledge", "ls")}
     assert "No document" in milepost("knowledge", "rm", "notes.txt", "--yes", *home, folder=docs, code=1).err
     assert "There is no" in milepost("knowledge", "add", str(docs / "gone"), code=1).err
+    assert "--allow 127.0.0.1:9" in milepost.json("knowledge", "add", "http://127.0.0.1:9/x.md", code=1)[0]["next"]
     assert "cannot be read" in milepost("knowledge", "add", str(docs / "photo.png"), *home, code=1).err
 
 
@@ -474,6 +485,9 @@ def test_a_collection_is_searched_and_forgotten_by_itself(milepost: Shell, tmp_p
     assert {each["title"] for each in milepost.json("knowledge", "ls", "--collection", "zoo")} == {"Quokkas", "b"}
     found = milepost.json("knowledge", "search", "quokkas smile", "-k", "2", "--collection", "zoo", "--collection", "default")
     assert {each["title"] for each in found} == {"Quokkas", "b"}
+    past = ("knowledge", "search", "quokkas smile", "--collection", "zoo", "--as-of")
+    assert [each["title"] for each in milepost.json(*past, "1")] == ["Quokkas"]
+    assert "its newest is 2" in milepost(*past, "3", "--home", str(milepost.folder / ".milepost"), code=1).err
     assert (
         "--yes" in milepost("knowledge", "rm", "--collection", "zoo", "--home", str(milepost.folder / ".milepost"), code=1).err
     )

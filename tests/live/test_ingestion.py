@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import orjson
@@ -17,12 +17,13 @@ from runtime.clock import SystemClock
 from runtime.errors import Unreachable
 from schemas.canonical import Json
 from schemas.errors import MilepostError
-from services.retrieval.embedder import HashEmbedder
+from services.retrieval.embedder import HashEmbedder, Kind
 from services.retrieval.ingestion import Ingestion, SectionAdded
 from services.retrieval.knowledge import Knowledge
 from services.retrieval.knowledge_index import Document
 from services.retrieval.memory_knowledge_index import MemoryKnowledgeIndex
 from services.retrieval.memory_uploads import MemoryUploads
+from services.retrieval.questions import ANSWER_BYTES
 from tests.support import files
 from tests.support.stack import LocalStack
 
@@ -288,6 +289,48 @@ async def test_the_service_refuses_what_is_no_section_and_what_is_not_whole(retr
     with pytest.raises(MilepostError, match="Section 1"):
         await retrieval.ask("finish_document", {**place, "sections": 2}, 1.0)
     assert await retrieval.documents() == {}
+
+
+async def test_a_file_whose_name_is_no_utf8_is_read_as_any_other(tmp_path: Path) -> None:
+    (tmp_path / "good.txt").write_text("A good text.")
+    name = os.fsencode(tmp_path) + b"/" + "报告".encode("gbk") + b".txt"
+    Path(os.fsdecode(name)).write_bytes(b"Its name is in an older encoding.")
+    retrieval = Retrieval()
+    originals = find_originals([str(tmp_path), os.fsdecode(name)])
+    assert len(originals) == 2
+    outcomes = await Ingest(retrieval.ask, PLAN).run(originals)
+    assert [each.state for each in outcomes] == ["added", "added"]
+    assert "\\xb1\\xa8\\xb8\\xe6.txt" in " ".join(await retrieval.documents())
+
+
+async def test_of_a_long_question_the_ends_are_searched_with() -> None:
+    asked: list[str] = []
+
+    class Noting(HashEmbedder):
+        async def embed(self, texts: Sequence[str], kind: Kind) -> list[list[float]]:
+            asked.extend(texts)
+            return await super().embed(texts, kind)
+
+    knowledge = Knowledge(MemoryKnowledgeIndex(), Noting(), SystemClock())
+    await knowledge.find_knowledge(orjson.dumps({"text": "first " + "x " * 9000 + "last"}))
+    assert len(asked[0]) <= 2001 and asked[0].startswith("first") and asked[0].endswith("last")
+
+
+async def test_lists_of_documents_and_passages_fit_into_a_message() -> None:
+    retrieval = Retrieval()
+    told = {f"key{number}": "很" * 1000 for number in range(32)}
+    for number in range(8):
+        asked = {"tenant": "acme", "source": f"{number}.txt", "text": f"{number} " + "quagga " * 8000, "metadata": told}
+        await retrieval.ask("add_document", asked, 1.0)
+    after, seen = "", 0
+    while page := await retrieval.ask("list_documents", {"tenant": "acme", "after": after, "limit": 1000}, 1.0):
+        assert isinstance(page, list) and len(orjson.dumps(page)) <= ANSWER_BYTES
+        seen, after = seen + len(page), Document.model_validate(page[-1]).id
+    assert seen == 8
+    wide = {"tenant": "acme", "text": "quagga", "k": 100, "neighbours": 10}
+    assert 0 < len(orjson.dumps(await retrieval.ask("find_knowledge", wide, 1.0))) <= ANSWER_BYTES
+    with pytest.raises(MilepostError, match="AddDocument"):
+        await retrieval.ask("add_document", {"tenant": "acme", "source": "a", "text": "b", "metadata": {"k": "v" * 1001}}, 1.0)
 
 
 # --- real servers ---

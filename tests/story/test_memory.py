@@ -149,9 +149,10 @@ async def test_a_fact_that_the_model_remembers_is_told_in_another_conversation()
     async with town.open() as client:
         keeper = TALKER.model_copy(update={"tools": ("remember",)})
         await say(client, "remember my city", keeper)
-        later = await recalled(client, (await say(client, "hello", talk="another")).state.run)
+        later = await recalled(client, (await say(client, "which city is mine?", talk="another")).state.run)
         (fact,) = later.facts
         assert (fact.key, fact.text) == ("city", "Hangzhou")
+        assert not (await recalled(client, (await say(client, "hello", talk="another")).state.run)).facts
         assert await client.log.read(RunId(fact.source)), "the fact says which run stated it"
         await client.bus.ask("mp.svc.memory.forget_fact", b'{"user": "ann", "key": "city"}', 5.0)
         await say(client, "remember my city", keeper)

@@ -176,8 +176,7 @@ class RunUnderTest:
         return command
 
     def id_of(self, command: AnyCommand) -> CommandId:
-        (found,) = [id for id, each in self.state.outstanding.items() if each == command]
-        return found
+        return next(id for id, each in self.state.outstanding.items() if each == command)  # the first of equal ones
 
     def count(self, kind: type[Command]) -> int:
         """How many commands of a kind were ever decided."""

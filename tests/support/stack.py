@@ -128,19 +128,20 @@ def open_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def scripted_stack() -> Iterator[LocalStack]:
     """The session's stack. Instances of its cloud are shared: a test looks at what it adds to the journal."""
-    yield from _for_the_session()
+    yield from for_the_session()
 
 
 @pytest.fixture(scope="session")
 def doubled_stack() -> Iterator[LocalStack]:
     """A stack with two conductors and two copies of every service."""
     names = ("conductor", "llm", "retrieval", "memory", "tools", "recorder")
-    yield from _for_the_session({f"services__{name}": 2 for name in names})
+    yield from for_the_session(**{f"services__{name}": 2 for name in names})
 
 
-def _for_the_session(flags: dict[str, object] | None = None) -> Iterator[LocalStack]:
+def for_the_session(rules: list[dict[str, object]] | None = None, **flags: object) -> Iterator[LocalStack]:
+    """A stack for a fixture that lives longer than a test."""
     with open_folder() as home, ThreadPoolExecutor(1) as pool:  # a thread: the test's own loop is not to be touched
-        found = pool.submit(asyncio.run, LocalStack.start(home, None, **(flags or {}))).result()
+        found = pool.submit(asyncio.run, LocalStack.start(home, rules, **flags)).result()
         try:
             yield found
         finally:

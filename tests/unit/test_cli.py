@@ -102,6 +102,7 @@ def test_help_loads_nothing_heavy() -> None:
     [
         "up", "down", "status", "config", "service", "ask", "chat", "replay", "doctor", "asyncapi",
         "runs", "runs ls", "runs show", "runs follow", "runs cancel", "runs approve", "runs refuse", "runs export",
+        "forget", "impact", "memory", "memory ls", "memory show", "memory search", "memory remember", "memory forget-fact",
         "tools", "tools ls", "tools search", "tools show", "tools call", "tools rm", "tools import", "tools import aliyun",
         "tools import openapi",
         "knowledge", "knowledge add", "knowledge search", "knowledge ls", "knowledge rm", "knowledge show",
@@ -131,11 +132,27 @@ def test_an_error_says_what_why_and_next(cli: Cli, json_too: bool) -> None:
         assert out == ""
 
 
+@pytest.mark.parametrize("command", ["tools search", "knowledge search", "memory search", "impact"])
+def test_an_empty_question_is_refused_before_anything_is_asked(cli: Cli, command: str) -> None:
+    code, _, err = cli(*command.split(), "  ")
+
+    assert (code, err.splitlines()[0]) == (1, "error: The question is empty.")
+    assert f"next: milepost {command} " in err
+
+
+def test_a_conversation_that_has_no_valid_name_is_refused_with_a_hint(cli: Cli) -> None:
+    code, _, err = cli("ask", "hello", "--conversation", "my talk")
+
+    assert (code, err.splitlines()[0]) == (1, "error: 'my talk' is no valid conversation.")
+    assert "next: " in err
+
+
 def test_a_mistyped_command_exits_2_with_a_suggestion(cli: Cli) -> None:
     assert cli("statuss") == (2, "", "error: No such command 'statuss'. Did you mean 'status'?\n next: milepost --help\n")
     code, out, _ = cli("runs", "ls", "--status", "sleepy", "--json")
     assert code == 2
     assert "waiting" in json.loads(out)["error"]["what"]
+    assert "Value error" not in out
 
 
 def test_without_a_stack_the_next_command_is_up(cli: Cli) -> None:
@@ -573,3 +590,35 @@ def test_errors_are_shown_as_they_are_written(capsys: pytest.CaptureFixture[str]
     show.show_error(MilepostError("The list [1] is [bold]wrong[/bold].\x1b[2J", hint="run it [again]"))
 
     assert capsys.readouterr().err == "error: The list [1] is [bold]wrong[/bold].[2J\n next: run it [again]\n"
+
+
+# --- what was forgotten, and what services count ---
+
+
+def test_a_report_of_forgetting_says_when_there_was_nothing_and_never_needs_a_count() -> None:
+    from infra.cli.forget import _lines
+
+    nothing = {"cancelled": 0, "keys": 0, "runs": 0, "events": 0, "effects": 0, "memory": {"turns": 0, "facts": 0}}
+    assert list(_lines(nothing)) == ["nothing"]
+    older = _lines({**nothing, "runs": 2, "events": 14, "memory": {"turns": 2, "facts": 0}})
+    assert older["index"].startswith("texts of 2 runs and 14 events removed, and 0 uses")
+    assert older["memory"] == "2 turns, 0 facts removed"
+
+
+def test_counts_by_name_are_told_without_braces_and_long_fractions() -> None:
+    from infra.cli.checks import _short
+
+    assert _short({"qwen": {"waiting": 0, "cached_share": 0.0701904296875}}) == "qwen waiting 0; cached_share 0.0702"
+
+
+def test_a_line_for_each_document_counts_in_good_english() -> None:
+    from infra.cli.knowledge_bars import _line
+    from infra.ingestion.ingest import Outcome
+    from infra.ingestion.originals import Original
+
+    original = Original("/d/a.md", Path("/d/a.md"), named=True)
+    assert _line(Outcome(original, state="added", added=1)).plain == "✓ /d/a.md: 1 chunk added"
+    changed = Outcome(original, state="added", added=2, kept=3, removed=1)
+    assert _line(changed).plain == "✓ /d/a.md: 2 chunks added, 3 kept, 1 removed"
+    refused = Outcome(original, state="refused", why="It is empty.", hint="write it")
+    assert _line(refused).plain == "✗ /d/a.md: It is empty. · write it"

@@ -21,6 +21,7 @@ from runtime.sealing import Erased, Sealing
 from runtime.service import Context, Service, Worker
 from schemas import subjects
 from schemas.commands import Generate
+from schemas.envelope import new_fact
 from schemas.events import AnyEvent, CancelRequested, Generated
 from schemas.ids import CANCEL_SLOT, RunId
 from schemas.messages import Generation
@@ -31,7 +32,7 @@ from services.memory.memory_keys import MemoryKeyStore
 from services.memory.memory_store import MemoryConversationStore
 from services.memory.service import memory_service
 from services.recorder.memory_index import MemoryRunIndex
-from services.recorder.ports import ERASED
+from services.recorder.ports import ERASED, RunFilter
 from services.recorder.service import Recorder
 from services.tools.ledger import FORGOTTEN, Done, MemoryEffectLedger
 from services.tools.service import Toolbox
@@ -183,6 +184,28 @@ async def _forgotten(stage: Stage, done: RunId, still: RunId, theirs: RunId) -> 
     assert replay(theirs, facts).same and replay(theirs, facts).outcome == "completed"
     kept = await stage.index.show(theirs)
     assert kept and kept.summary.task == "bob asks"
+
+
+@in_virtual_time
+async def test_what_was_said_in_a_run_that_has_ended_stays_in_no_process() -> None:
+    stage = Stage()
+    async with stage.working():
+        run = await stage.ended(stage.client("ann"), CANARY)
+        kept = stage.conductor._runs[run].folded
+        async with asyncio.timeout(60):
+            while stage.recorder._runs or kept.state.request:
+                await asyncio.sleep(0.05)
+        late = CancelRequested(by="somebody")
+        await stage.broker.append(new_fact(
+            late, run=run, tenant=TENANT, slot=CANCEL_SLOT, source="/milepost/client/x", time=stage.clock.now()
+        ))  # fmt: skip
+        indexed = stage.recorder.indexed
+        async with asyncio.timeout(60):
+            while stage.recorder.indexed == indexed:
+                await asyncio.sleep(0.05)
+    (shown,) = await stage.index.list_runs(RunFilter())
+    assert (shown.status, shown.answer, kept.state.phase) == ("completed", CANARY, "ended")
+    assert CANARY not in str(kept)
 
 
 @in_virtual_time

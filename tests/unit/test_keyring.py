@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -44,6 +45,27 @@ async def served(store: MemoryKeyStore, broker: MemoryBroker) -> AsyncIterator[B
     ring = BusKeyring(broker)
     async with broker.serve(ServiceInfo("memory", "1", ""), service.answers, dict), broker.hear("mp.forget.*", ring.on_forget):
         yield ring
+
+
+async def test_a_key_that_is_destroyed_while_it_is_on_its_way_is_not_kept() -> None:
+    store, broker = Counted(), MemoryBroker()
+    made = await store.key_of(TENANT, "ann")
+    async with served(store, broker) as ring:
+        answer, arrived, go_on = store.key, asyncio.Event(), asyncio.Event()
+
+        async def slowly(tenant, id):  # type: ignore[no-untyped-def]
+            key = await answer(tenant, id)
+            arrived.set()
+            await go_on.wait()
+            return key
+
+        store.key = slowly  # type: ignore[method-assign]
+        asked = asyncio.create_task(ring.key(TENANT, made.id))
+        await arrived.wait()
+        await broker.tell(subjects.forget(TENANT), write_forgotten(await store.destroy(TENANT, "ann")))
+        go_on.set()
+        assert (await asked).secret
+        assert (await ring.key(TENANT, made.id)).secret is None
 
 
 async def test_a_key_is_asked_for_once_and_dropped_when_it_was_destroyed() -> None:

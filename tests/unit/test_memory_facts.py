@@ -8,7 +8,7 @@ import pytest
 
 from runtime.errors import Unreachable
 from schemas.events import UserFact
-from services.memory.facts import KEY_CHARACTERS, MOST, TEXT_CHARACTERS, FactRefused, fact_of
+from services.memory.facts import KEY_CHARACTERS, MOST, TEXT_CHARACTERS, FactRefused, fact_of, facts_for
 from services.memory.memory_store import MemoryConversationStore
 from services.memory.remember import RememberTool
 from tool_adapters.tool import (
@@ -108,3 +108,28 @@ async def test_a_store_that_is_away_leaves_the_outcome_open() -> None:
         await remember.call(CITY, CONTEXT)
     with pytest.raises(ToolUnavailable):
         await remember.plan(CITY, CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("request_", "keys"),
+    [
+        ("renew i-1 for three months", []),
+        ("call me a taxi, I need one", []),
+        ("给我续费三个月，我要发票", []),
+        ("我们的服务器有哪些？", []),
+        ("What is my name?", ["city", "name", "妹妹"]),
+        ("我叫什么名字？", ["city", "name", "妹妹"]),
+        ("weather in the city", ["city"]),
+        ("帮我查小雨的航班", ["妹妹"]),
+        ("", []),
+    ],
+)
+def test_facts_are_told_that_share_words_with_the_request_or_if_it_is_about_the_user(request_: str, keys: list[str]) -> None:
+    newest = [UserFact(key=key, text=text, source="s") for key, text in (("妹妹", "叫小雨"), ("city", "Ulm"), ("name", "Ann"))]
+    assert [fact.key for fact in facts_for(newest, request_, 8)] == keys
+
+
+def test_of_many_facts_those_nearest_are_told_then_the_newest() -> None:
+    newest = [UserFact(key=f"k{number}", text="tea" if number == 9 else "else", source="s") for number in range(10)]
+    assert [fact.key for fact in facts_for(newest, "my tea", 3)] == ["k0", "k1", "k9"]
+    assert facts_for(newest, "my tea", 0) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -10,6 +11,8 @@ from schemas.events import Summary, Turn, TurnResult
 from schemas.ids import checked_token, run_id, segment_of
 from services.memory import summaries
 from services.memory.budget import HISTORY_TURNS, RESULT_CHARACTERS, RESULTS, cut, estimate, kept_results, tokens_of, within
+from services.memory.memory_store import MemoryConversationStore
+from services.memory.ports import EndedTurn, NewTurn, Wanted
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -93,6 +96,44 @@ def test_a_summary_is_asked_for_in_the_language_of_the_talk(task: str, answer: s
     assert words in asked and task in asked and answer in asked
 
 
+def test_a_persons_conversation_may_be_called_a_summary() -> None:
+    assert not summaries.of_summary("summary-2026") and not summaries.of_summary("summary-of-the-meeting")
+
+
+def test_the_history_begins_where_the_summary_ends_if_enough_of_it_is_left() -> None:
+    history = tuple(turns(8))
+
+    def left(upto: str) -> int:
+        return len(summaries.not_told(history, Summary(text="a", upto=upto, by="s")))
+
+    assert summaries.not_told(history, None) == history
+    assert [left(upto) for upto in ("before", "r0", "r5", "r6", "r7")] == [8, 7, 2, 8, 8]
+    assert summaries.not_told(history, Summary(text="a", upto="r5", by="s")) == history[6:]
+
+
+async def test_a_history_begins_at_the_same_turn_for_several_turns() -> None:
+    """Summaries as upkeep asks for them, each told before the next turn."""
+    store, begins, budget = MemoryConversationStore(), [], 800
+    for number in range(60):
+        turn = NewTurn(conversation="talk", run=f"r{number}", user="ann", when_busy="queue", deadline=NOW)
+        await store.begin_turn("acme", turn, NOW)
+        wanted = Wanted(run=f"r{number}", history_tokens=budget, summary=True)
+        history = (await store.recall("acme", wanted)).history
+        assert sum(map(tokens_of, history)) <= budget
+        begins.append(history[0].run if history else "")
+        said = EndedTurn(
+            conversation="talk", run=f"r{number}", user="ann", task="x" * 120, answer="y" * 120, outcome="answered"
+        )
+        await store.end_turn("acme", said, NOW)
+        earlier, untold = await store.unsummarised("acme", "talk")
+        if chosen := summaries.due(untold, budget):
+            asked = summaries.request("acme", "talk", "ann", earlier, chosen, NOW)
+            await store.want_summary("acme", "talk", asked.upto, asked.run, NOW, asked.beginning)
+            await store.summarised("acme", asked.run, "Notes.")
+    moves = sum(one != other for one, other in pairwise(begins))
+    assert moves <= 10, begins
+
+
 @pytest.mark.parametrize(("missing", "told"), [(None, None), (3, "a"), (5, "a"), (6, "b"), (9, "b"), (10, "b")])
 def test_the_summary_that_just_covers_what_is_missing_is_told(missing: int | None, told: str | None) -> None:
     kept = [(5, Summary(text="a", upto="r5", by="s1")), (9, Summary(text="b", upto="r9", by="s2"))]
@@ -105,6 +146,17 @@ def test_a_budget_of_nothing_holds_nothing() -> None:
     assert within(turns(3), 0) == ()
     assert within(turns(3), 250) == tuple(turns(3)[1:])
     assert tokens_of(Turn(run="r", task="好" * 10, answer="abcd")) == 11
+    files = (TurnResult(tool="draw", text="好" * 500, ref="obj/1234"), TurnResult(tool="clock", text="noon"))
+    assert tokens_of(Turn(run="r", task="好" * 10, answer="abcd", results=files)) == 11 + 83
+
+
+@pytest.mark.parametrize("letter", ["y", "好"])
+@pytest.mark.parametrize("tokens", [1, 2, 10, 400])
+def test_of_a_turn_that_is_too_long_for_the_history_its_beginning_is_told(letter: str, tokens: int) -> None:
+    long = Turn(run="r", task="Which?", answer=letter * 10_000, results=(TurnResult(tool="t", text="x", ref="obj/1"),))
+    (told,) = within([*turns(2), long], tokens)
+    assert told.run == "r" and tokens_of(told) <= tokens and long.answer.startswith(told.answer.removesuffix(" …"))
+    assert tokens < 400 or (told.task == "Which?" and tokens_of(told) > 390 and told.answer.endswith(" …"))
 
 
 def test_results_are_kept_within_bounds() -> None:

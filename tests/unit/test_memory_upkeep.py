@@ -119,7 +119,7 @@ async def test_a_summarising_run_is_not_looked_after(store: MemoryConversationSt
         raise AssertionError("a summary of a summary")
 
     upkeep = Upkeep(store, FixedClock(), ask=ask)
-    upkeep.stored("acme", "summary-0123", "ann", 400)
+    upkeep.stored("acme", "summary-" + "0123" * 8, "ann", 400)
     assert not upkeep.pending
 
 

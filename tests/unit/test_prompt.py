@@ -37,7 +37,7 @@ def test_what_stays_the_same_stands_first() -> None:
     run = remembered(spec(tools=("clock",), examples=EXAMPLES, found_tools="request"))
     built = prompt.build(run.state)
     assert parts(built) == [
-        "system", "examples", "examples", "summary", "summary", "facts", "facts", "history", "history", "history",
+        "system", "examples", "examples", "summary", "summary", "history", "history", "history", "facts", "facts",
         "similar", "tools", "tools", "passages", "user",
     ]  # fmt: skip
     assert built.tools == (CLOCK,)
@@ -67,12 +67,10 @@ def test_what_is_remembered_reads_as_it_should() -> None:
     run = remembered(spec(found_tools="request", tool_k=1))
     said = plain_messages(prompt.build(run.state), WIRES["json"])
     assert [message["role"] for message in said] == ["system", "user", "assistant", "user"]
-    assert said[1]["content"] == (
-        "Earlier in this conversation:\n> Ann asked for prices.\n> They were found.\n\n"
-        "About the user:\n> name: Ann\n> city: Hangzhou\n\nDraw a cat."
-    )
+    assert said[1]["content"] == ("Earlier in this conversation:\n> Ann asked for prices.\n> They were found.\n\nDraw a cat.")
     assert said[3]["content"].startswith(
         "(Results of the turn before: draw image/png blob:cat-1 (a cat))\n\n"
+        "About the user:\n> name: Ann\n> city: Hangzhou\n\n"
         "Long ago in this conversation the user asked:\n> What is a price?\nand was answered:\n> What you pay.\n\n"
         "Further functions for this request:\nclock(): tells the time\n"
     )
@@ -104,7 +102,7 @@ def test_a_conversation_only_adds_to_what_its_prompts_share() -> None:
     history = (*TOLD.history, Turn(run=first.id, task=first.request.task, answer="It is noon."))
     second.gather(CLOCK, DESTROY, told=TOLD.model_copy(update={"history": history}), passages=(passage("other"),))
     after = prompt.build(second.state)
-    shared = parts(before).index("similar")
+    shared = parts(before).index("facts")
     assert after.messages[:shared] == before.messages[:shared]
     assert after.messages[shared].content == first.request.task
 

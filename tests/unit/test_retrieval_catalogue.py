@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import orjson
@@ -466,6 +466,32 @@ async def test_tools_are_taken_out_only_when_nobody_answers_them() -> None:
         assert [each.name for each in (await one.listed()).tools] == ["live"]
 
 
+class SlowIndex(MemoryToolIndex):
+    """An index that answers late enough for two processes to look before either has put anything in."""
+
+    async def own(self, tenant: str, names: Sequence[str]) -> list[ToolCard]:
+        found = await super().own(tenant, names)
+        await asyncio.sleep(0.01)
+        return found
+
+
+@in_virtual_time
+async def test_of_two_hosts_that_take_a_name_at_once_in_two_processes_one_is_refused() -> None:
+    bus, index = MemoryBroker(), SlowIndex()
+    async with Retrieval(bus, index, "one").running() as one, Retrieval(bus, index, "two").running() as two:
+        for lane in ("first", "second"):
+            await bus.tell(subjects.beat(lane), b"")
+        asked = [RegisterTool(card=card("renew", lane=lane)) for lane in ("first", "second")]
+        answers = await asyncio.gather(
+            *(each.ask("register_tool", question) for each, question in zip((one, two), asked, strict=True)),
+            return_exceptions=True,
+        )
+        assert [isinstance(answer, Retryable) for answer in answers] == [False, True]
+        with pytest.raises(MilepostError, match="taken by the host first"):
+            await two.ask("register_tool", asked[1])
+        assert [each.lane for each in await index.get("default", ["renew"])] == ["first"]
+
+
 # --- the index goes away, and vectors follow ----------------------------------------------------------------
 
 
@@ -474,10 +500,13 @@ class AbsentIndex(MemoryToolIndex):
 
     away = False
 
-    async def put(self, tenant: str, cards: Sequence[ToolCard], vectors: dict[str, Vector] | None = None) -> Put:
+    async def put(
+        self, tenant: str, cards: Sequence[ToolCard], vectors: Mapping[str, Vector] | None = None,
+        holders: Mapping[str, str] | None = None,
+    ) -> Put:  # fmt: skip
         if self.away:
             raise Unreachable("The database does not answer.")
-        return await super().put(tenant, cards, vectors)
+        return await super().put(tenant, cards, vectors, holders)
 
 
 @in_virtual_time
@@ -512,6 +541,20 @@ async def test_a_single_new_card_has_its_vector_before_those_of_a_long_import() 
         await asyncio.sleep(60)
         assert (await one.listed()).state.unembedded == 0
         assert len(embedder.passages) == len(set(embedder.passages)) == 1101
+
+
+@in_virtual_time
+async def test_a_single_new_card_has_its_vector_before_those_of_many_that_came_one_by_one() -> None:
+    embedder = CountingEmbedder(slow=0.2)
+    async with retrieval(embedder=embedder) as one:
+        for number in range(400):
+            await one.ask("register_tool", RegisterTool(card=card(f"slowly_{number}")))
+        await one.bus.publish_card("default", card("fresh"))
+        await asyncio.sleep(0.9)
+        assert any("does fresh" in text for text in embedder.passages)
+        await asyncio.sleep(60)
+        assert (await one.listed()).state.unembedded == 0
+        assert len(embedder.passages) == len(set(embedder.passages)) == 401
 
 
 @in_virtual_time

@@ -6,27 +6,20 @@ import math
 
 import pytest
 
-from services.retrieval.rank import WORTH, best, bm25, fuse, score, trigram_similarity
+from services.retrieval import bm25
+from services.retrieval.rank import WORTH, best, fuse, score, trigram_similarity
 
 
 def test_bm25_is_the_formula() -> None:
-    documents = {"a": ["renew", "instance"], "b": ["stop", "instance"], "c": ["instance"] * 4}
-    rarity = math.log(1 + (3 - 1 + 0.5) / (1 + 0.5))
-    length = 1.2 * (1 - 0.75 + 0.75 * 2 / (8 / 3))
-    assert bm25(["renew"], documents) == {"a": pytest.approx(rarity * 2.2 / (1 + length))}
+    said = ["renew", "instance", "renew"]
+    length = 1.2 * (1 - 0.75 + 0.75 * 3 / bm25.USUAL_WORDS)
+    assert bm25.weights(said)["renew"] == pytest.approx(2 * 2.2 / (2 + length))
+    assert bm25.rarity({"renew": 1}, 3) == {"renew": pytest.approx(math.log(1 + (3 - 1 + 0.5) / (1 + 0.5)))}
 
 
-def test_a_rare_word_counts_more_than_a_common_one() -> None:
-    documents = {str(number): ["common"] for number in range(9)} | {"rare": ["rare"], "both": ["common", "filler"]}
-    scores = bm25(["common", "rare"], documents)
-    assert best(scores, 1) == ["rare"]
-    assert scores["0"] > scores["both"]
-
-
-def test_words_that_are_nowhere_give_no_scores() -> None:
-    assert bm25(["x"], {"a": ["b"]}) == {}
-    assert bm25(["x"], {}) == {}
-    assert bm25([], {"a": ["b"]}) == {}
+def test_a_rare_word_counts_more_than_a_common_one_and_none_counts_against_a_text() -> None:
+    rarity = bm25.rarity({"common": 10, "rare": 1}, 10)
+    assert rarity["rare"] > rarity["common"] > 0
 
 
 def test_fusion_adds_one_over_sixty_plus_rank() -> None:

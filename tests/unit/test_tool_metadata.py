@@ -147,3 +147,21 @@ def test_the_cards_of_real_products_are_sound() -> None:
     assert by_name["ecs_DescribeInstances"].effect == "read"
     assert by_name["ecs_DeleteInstance"].effect == "destructive"
     assert "云服务器" in by_name["ecs_RenewInstance"].description
+
+
+def test_a_parameter_without_a_name_is_left_out() -> None:
+    files = {
+        "en-US/ecs/version.json": b'{"apis": {"RunIt": {"title": "Runs it"}}}',
+        "en-US/ecs/RunIt.json": b'{"parameters": [{"required": true}, {"name": "Zone", "type": "String"}]}',
+    }
+    (card,) = metadata.cards(files)
+    assert checked_card(card).parameters["properties"] == {"Zone": {"type": "string"}}
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tarfile.open(tmp_path / "en-US.tar.xz", "w:xz") as archive:
+        add(archive, "en-US", {"ecs/version.json": "0" * 200_000})
+    assert len(metadata.read(tmp_path)) == 1
+    monkeypatch.setattr(metadata, "UNPACKED_LIMIT", 100_000)
+    with pytest.raises(NoMetadata, match="unpacks to more"):
+        metadata.read(tmp_path)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import tarfile
 from typing import Any
 
+import orjson
 import pytest
 
 from schemas.tools import ToolCard
@@ -201,3 +203,41 @@ def test_documents_of_the_world_make_sound_cards(file: str, title: str, count: i
     assert len(found) >= count
     assert found[known].tags[0] == title
     assert max(len(card.model_dump_json()) for card in found.values()) < CARD_LIMIT / 4
+
+
+def test_aliases_that_unfold_without_end_are_no_texts() -> None:
+    folded = "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+    for before, name in itertools.pairwise("abcdefghi"):
+        folded += f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
+    api = """
+openapi: 3.0.0
+info: {title: *i}
+paths:
+  /x:
+    get:
+      {operationId: *i, summary: *i, description: *i, tags: [*i, kept], parameters: [
+        {name: *i, in: query}, {name: given, in: query, description: *i, schema: {type: *i, default: *i, enum: [*i]}}]}
+"""
+    (card,) = cards(read((folded + api).encode()))
+    assert (card.name, card.title, card.tags) == ("get_x", "", ("API", "kept"))
+    assert card.parameters["properties"] == {"given": {}}
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"parameters": [{"name": "a", "in": "query", "content": {"application/json": 5}}]},
+        {"parameters": [{"name": {"x": 1}, "in": ["query"]}, 7]},
+        {"requestBody": {"content": {"application/json": {"schema": {"properties": {"a": {}}, "required": [{"x": 1}]}}}}},
+        {"requestBody": {"content": {"application/json": {"schema": {"type": [{"x": 1}, "object"]}}}}},
+        {"requestBody": {"content": {"application/json": 7}}, "tags": 7},
+    ],
+)
+def test_what_is_malformed_inside_an_operation_is_left_out(operation: dict[str, object]) -> None:
+    document = {"openapi": "3.1.0", "info": {"title": "T"}, "paths": {"/x": {"post": operation}}}
+    assert [checked_card(card).name for card in cards(read(orjson.dumps(document)))] == ["post_x"]
+
+
+def test_a_content_type_that_is_a_number_is_read() -> None:
+    raw = b"openapi: '3.0'\npaths: {/x: {post: {requestBody: {content: {1: {schema: {type: object}}}}}}}\n"
+    assert [card.name for card in cards(read(raw))] == ["post_x"]

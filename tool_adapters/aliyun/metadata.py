@@ -40,6 +40,9 @@ DESTROYS = frozenset({
     "Reset", "Reinit", "Uninstall", "Deregister", "Unregister", "Refund", "Rollback", "Deprovision", "Withdraw", "Erase",
     "Truncate", "Format", "Execute", "Exec", "Invoke",
 })  # fmt: skip
+UNPACKED_LIMIT = 1 << 29
+"""Bytes that may be read of an archive: all there are of both languages have a fifth of it."""
+
 FILLED = frozenset({"ClientToken", "OwnerId", "OwnerAccount", "ResourceOwnerId", "ResourceOwnerAccount", "DryRun"})
 """What the caller fills, or what only subaccounts of old times need."""
 
@@ -142,7 +145,7 @@ def effect_of(api: str, methods: str) -> Effect:
 
 def _schema(parameters: list[dict[str, object]], most: int) -> dict[str, object]:
     """Needed ones first; of many only so many, and then others may be given as well."""
-    ordered = sorted(parameters, key=lambda each: not each.get("required"))
+    ordered = sorted((each for each in parameters if each.get("name")), key=lambda each: not each.get("required"))
     kept = ordered[: max(most, sum(bool(each.get("required")) for each in ordered))]
     properties = {str(each["name"]): _property(each) for each in kept}
     needed = [str(each["name"]) for each in kept if each.get("required")]
@@ -202,12 +205,16 @@ def _files(place: Path, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str,
 
 
 def _archived(archive: Path, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    size = 0
     with tarfile.open(archive, "r|*") as members:
         for member in members:
             parts = member.name.split("/")
             at = next((index for index, part in enumerate(parts) if part in FOLDERS.values()), None)
             if at is None or not member.isfile() or not is_wanted(name := "/".join(parts[at:])):
                 continue
+            size += member.size
+            if size > UNPACKED_LIMIT:
+                raise NoMetadata(f"{archive} cannot be read.", why=f"it unpacks to more than {UNPACKED_LIMIT >> 20} MiB")
             if (opened := members.extractfile(member)) is not None:
                 yield name, opened.read()
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from schemas.tools import Effect, ToolCard
 from tool_adapters.names import tool_name
-from tool_adapters.openapi.document import Document, InvalidDocument, Object, Operation
+from tool_adapters.openapi.document import Document, InvalidDocument, Object, Operation, text_of
 from tool_adapters.openapi.schema import plain
 
 EFFECTS: Mapping[str, Effect] = {
@@ -31,7 +31,7 @@ def cards(document: Document, *, lane: str = "", prefix: str = "") -> Iterator[T
     taken: set[str] = set()
     for operation in document.operations():
         place = f"{operation.method} {operation.path}"
-        named = prefix + str(operation.said.get("operationId") or place.replace("{", "").replace("}", ""))
+        named = prefix + (text_of(operation.said.get("operationId")) or place.replace("{", "").replace("}", ""))
         name = tool_name(named)
         if name in taken:
             name = tool_name(named, unlike=place)
@@ -46,7 +46,7 @@ def _card(document: Document, operation: Operation, name: str, lane: str) -> Too
     said = operation.said
     effect = EFFECTS.get(operation.method, "write")
     tags = said.get("tags")
-    named = [str(tag) for tag in tags][:5] if isinstance(tags, list) else []
+    named = [text_of(tag) for tag in tags[:5] if text_of(tag)] if isinstance(tags, list) else []
     return ToolCard(
         name=name,
         title=_line(said.get("summary"))[:200],
@@ -72,7 +72,7 @@ def _parameters(document: Document, operation: Operation) -> dict[str, object]:
     properties: dict[str, object] = {}
     needed: list[str] = []
     for each in operation.parameters:
-        name, where = str(each.get("name") or ""), each.get("in")
+        name, where = text_of(each.get("name")), each.get("in")
         if not name or where == "cookie" or (where == "header" and name.lower() in UNSPOKEN):
             continue
         properties.setdefault(name, _parameter(each))
@@ -91,7 +91,8 @@ def _parameter(each: Object) -> dict[str, object]:
     schema = each.get("schema")
     content = each.get("content")
     if isinstance(content, dict) and content and not isinstance(schema, dict):
-        schema = next(iter(content.values())).get("schema")
+        first = next(iter(content.values()))
+        schema = first.get("schema") if isinstance(first, dict) else None
     text = {"description": each["description"]} if each.get("description") else {}
     if isinstance(schema, dict):
         return {"allOf": [schema], **text} if "$ref" in schema and text else {**schema, **text}
@@ -99,5 +100,5 @@ def _parameter(each: Object) -> dict[str, object]:
 
 
 def _line(value: object) -> str:
-    text = re.sub(r"\[([^\]]*)\]\([^)]*\)|</?[A-Za-z][^>]*>", r"\1", str(value or ""))
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)|</?[A-Za-z][^>]*>", r"\1", text_of(value))
     return " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text).split())

@@ -75,10 +75,10 @@ class Document:
         return place
 
     def _operation(self, path: str, method: str, item: Object, said: Object) -> Operation:
-        given: dict[tuple[object, object], Object] = {}
+        given: dict[tuple[str, str], Object] = {}
         for each in (*_list(item.get("parameters")), *_list(said.get("parameters"))):
             parameter = self.followed(each)
-            given[parameter.get("name"), parameter.get("in")] = parameter
+            given[text_of(parameter.get("name")), text_of(parameter.get("in"))] = parameter
         inside = [each for each in given.values() if each.get("in") not in ("body", "formData")]
         body, needed = self._swagger_body(list(given.values())) if self.swagger else self._body(said)
         return Operation(path, method, said, tuple(inside), body, needed)
@@ -88,14 +88,14 @@ class Document:
         content = request.get("content")
         if not isinstance(content, Mapping) or not content:
             return None, False
-        kind = min(content, key=lambda each: (each != "application/json", "json" not in each, "form" not in each))
+        kind = min(content, key=lambda each: (each != "application/json", "json" not in str(each), "form" not in str(each)))
         return self.followed(self.followed(content[kind]).get("schema")), request.get("required") is True
 
     def _swagger_body(self, given: list[Object]) -> tuple[Object | None, bool]:
         for each in given:
             if each.get("in") == "body":
                 return self.followed(each.get("schema")), each.get("required") is True
-        fields = {str(each.get("name")): each for each in given if each.get("in") == "formData"}
+        fields = {text_of(each.get("name")): each for each in given if each.get("in") == "formData"}
         needed = [name for name, each in fields.items() if each.get("required") is True]
         return ({"type": "object", "properties": fields, "required": needed}, bool(needed)) if fields else (None, False)
 
@@ -107,7 +107,7 @@ def read(raw: bytes) -> Document:
         raise InvalidDocument(
             "This is no OpenAPI document.", why="it has no `paths`", hint="give an OpenAPI 3.x or Swagger 2.0 file"
         )
-    version = str(root.get("openapi") or root.get("swagger") or "")
+    version = text_of(root.get("openapi") or root.get("swagger"))
     if not version.startswith(("2.", "3.")):
         raise InvalidDocument(
             "This OpenAPI document is of a version that is not known.", why=f"it says {version or 'nothing'}",
@@ -116,8 +116,13 @@ def read(raw: bytes) -> Document:
     if not root["paths"]:
         raise InvalidDocument("This OpenAPI document has no operations.", why="its `paths` are empty")
     info = root.get("info")
-    title = str(info.get("title") or "") if isinstance(info, dict) else ""
+    title = text_of(info.get("title")) if isinstance(info, dict) else ""
     return Document(root, " ".join(title.split())[:80] or "API", swagger=version.startswith("2."))
+
+
+def text_of(value: object) -> str:
+    """What stands where a text belongs; nothing for lists and objects, whose aliases in YAML may unfold without end."""
+    return str(value) if isinstance(value, str | int | float) else ""
 
 
 class _Loader(yaml.CSafeLoader):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import orjson
 
 from schemas.canonical import MAX_INTEGER
-from tool_adapters.openapi.document import Document, Object
+from tool_adapters.openapi.document import Document, Object, text_of
 
 LARGEST = 8_000
 """Characters of one tool's parameters; deeper parts are cut until they fit."""
@@ -53,7 +53,7 @@ def _schema(document: Document, value: object, cut: _Cut, depth: int, above: tup
             for name, each in properties.items() if document.followed(each).get("readOnly") is not True
         }  # fmt: skip
         required = said.get("required")
-        needed = [name for name in required if name in inner] if isinstance(required, list) else []
+        needed = [name for name in required if isinstance(name, str) and name in inner] if isinstance(required, list) else []
         made |= {"type": "object", "properties": inner} | ({"required": needed} if needed else {})
     if "items" in said:
         made |= {"type": "array", "items": _schema(document, said["items"], cut, depth + 1, above)}
@@ -70,14 +70,14 @@ def _shallow(said: Object) -> dict[str, object]:
     """What is said of a value itself, without its parts."""
     made: dict[str, object] = {}
     kinds = said.get("type")
-    known = [each for each in (kinds if isinstance(kinds, list) else [kinds]) if each in _TYPES]
+    known = [each for each in (kinds if isinstance(kinds, list) else [kinds]) if isinstance(each, str) and each in _TYPES]
     if kinds == "file":
         known = ["string"]
     if known and said.get("nullable") is True:
         known.append("null")
     if known:
         made["type"] = known[0] if len(known) == 1 else list(dict.fromkeys(known))
-    text = " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", str(said.get("description") or "")).split())
+    text = " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text_of(said.get("description"))).split())
     if text:
         made["description"] = text if len(text) <= _TEXT else text[:_TEXT].rsplit(" ", 1)[0]
     choices = said.get("enum")

@@ -33,6 +33,7 @@ CREATE INDEX tool_cards_words ON tool_cards USING gin (words) WITH (gin_pending_
 CREATE INDEX tool_cards_name ON tool_cards USING gin (name gin_trgm_ops) WITH (gin_pending_list_limit = 512);
 CREATE INDEX tool_cards_digest ON tool_cards (digest);
 CREATE INDEX tool_cards_embedder ON tool_cards (embedder, since, tenant);
+CREATE INDEX tool_cards_lane ON tool_cards (lane);
 CREATE TABLE tool_words (
     tenant text, word text COLLATE "C", cards integer NOT NULL,
     PRIMARY KEY (tenant, word)

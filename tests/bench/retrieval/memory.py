@@ -14,16 +14,18 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from sqlalchemy import text
+
 from infra.embedded import postgres
 from infra.postgres.conversations import PostgresConversationStore
-from infra.postgres.engine import connect, migrate
+from infra.postgres.engine import connect, migrate, transaction
 from infra.postgres.user_facts import PostgresFactStore
 from services.memory.facts import fact_of
 from services.memory.ports import EndedTurn, NewTurn, Wanted
 from services.memory.similar import Meaning
 from services.retrieval.embedder import HashEmbedder
 
-TURNS, OTHERS, RECALLS = 1_000, 4, 200
+TURNS, OTHERS, RECALLS, WARM = 1_000, 4, 200, 10
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 TENANT, TALK = "bench", "talk"
 
@@ -46,6 +48,9 @@ async def _measure(home: Path, turns: int, recalls: int) -> dict[str, float]:
         store = PostgresConversationStore(engine)
         draw = random.Random(7)
         await _fill(store, PostgresFactStore(engine), draw, turns)
+        await _analyse(server.url)
+        for number in range(WARM):
+            await _recall(store, draw, -number - 1)
         taken = sorted([await _recall(store, draw, number) for number in range(recalls)])
         await engine.dispose()
     finally:
@@ -68,6 +73,14 @@ async def _fill(store: PostgresConversationStore, facts: PostgresFactStore, draw
     for number, upto in enumerate(range(50, turns, 50)):
         await store.want_summary(TENANT, TALK, f"{TALK}-{upto}", f"summary-{number}", NOW)
         await store.summarised(TENANT, f"summary-{number}", _sentence(draw, 80))
+
+
+async def _analyse(url: str) -> None:
+    """What Postgres does by itself within a minute: without statistics it reads all turns of the tenant to find one."""
+    owner = connect(url)
+    async with transaction(owner) as connection:
+        await connection.execute(text("ANALYZE"))
+    await owner.dispose()
 
 
 async def _recall(store: PostgresConversationStore, draw: random.Random, number: int) -> float:

@@ -15,6 +15,8 @@ __all__ = ["AFTER_RESULT_MARGIN", "FIRST_MARGIN", "INSTRUCTIONS", "build", "corr
 # first one counts where retrieval does not say how the request leans.
 FIRST_MARGIN = -1.0
 AFTER_RESULT_MARGIN = 1.0
+# After turns of mere talk the model goes on talking; so much less likely than words may a call be then.
+TALKED_MARGIN = -6.0
 MARGINS_OF_VERSION_1 = (-0.5, 4.0)
 
 
@@ -59,5 +61,7 @@ def _request(state: RunState) -> RunRequested:
 
 def _margin(state: RunState) -> float:
     first = FIRST_MARGIN if state.leaning is None else -state.leaning
+    if state.history and not state.before_3:
+        first += TALKED_MARGIN
     margins = MARGINS_OF_VERSION_1 if state.decider == "1" else (first, AFTER_RESULT_MARGIN)
     return margins[any(message.role == "tool" for message in state.messages)]

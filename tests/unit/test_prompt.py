@@ -6,6 +6,7 @@ import pytest
 
 from runtime import prompt
 from runtime.opening import quoted
+from runtime.state import changed
 from schemas.agent import AgentSpec
 from schemas.commands import CallTool, Generate
 from schemas.events import MemoryRecalled, Passage, Summary, Turn, TurnResult, UserFact
@@ -349,3 +350,11 @@ def test_passages_are_numbered_in_the_order_in_which_they_were_found() -> None:
     found: tuple[Passage, ...] = tuple(passage(f"text {number}") for number in range(3))
     said = user_text(prompt.build(ready(spec(knowledge_k=3, tool_k=0), passages=found).state))
     assert [said.index(f"[{number}] Guide > Renewal\n> text {number - 1}") for number in (1, 2, 3)]
+
+
+def test_after_turns_of_talk_a_call_may_be_less_likely_than_words() -> None:
+    talked = remembered(spec(tools=("clock",))).state
+    fresh = changed(talked, history=())
+    assert talked.history
+    assert prompt.build(talked).call_margin == prompt.build(fresh).call_margin + prompt.TALKED_MARGIN
+    assert prompt.build(changed(talked, decider="2")).call_margin == prompt.build(fresh).call_margin

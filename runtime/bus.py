@@ -26,6 +26,12 @@ class ServiceInfo:
     description: str
     metadata: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def stats_verb(self) -> str:
+        """What asks for its statistics. Of a role's workers any answers a verb, so hosts of further lanes have one each."""
+        lane = self.metadata.get("lane", "main")
+        return "stats" if lane in ("main", "builtin") else f"stats-{lane}"
+
 
 @dataclass(frozen=True, slots=True)
 class CardChange:

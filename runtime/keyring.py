@@ -77,12 +77,27 @@ class BusKeyring:
         self._bus = bus
         self._told = 0  # how often keys were destroyed
         self._kept: OrderedDict[tuple[str, str], tuple[float, DataKey]] = OrderedDict()
+        self._users: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     async def key_of(self, tenant: str, user: str) -> DataKey:
-        """Asked anew for every run: only its owner knows whether the user is being forgotten."""
+        """Asked anew for every run: only its owner knows whether the user is being forgotten.
+
+        Nobody is forgotten while the owner is away: then the key it last gave for the user serves.
+        """
         told = self._told
-        key = await self._ask(AskKey(tenant=tenant, user=user))
-        return self._keep(tenant, key) if told == self._told else key
+        try:
+            key = await self._ask(AskKey(tenant=tenant, user=user))
+        except Unreachable:
+            kept = self._kept.get((tenant, self._users.get((tenant, user), "")))
+            if kept is None or time.monotonic() - kept[0] >= KEPT_S:
+                raise
+            return kept[1]
+        if told != self._told:  # it may have been destroyed on the way
+            return key
+        self._users[tenant, user] = key.id
+        while len(self._users) > KEPT:
+            self._users.popitem(last=False)
+        return self._keep(tenant, key)
 
     async def key(self, tenant: str, id: str) -> DataKey:
         kept = self._kept.get((tenant, id))

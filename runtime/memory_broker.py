@@ -246,7 +246,7 @@ class MemoryBroker:
         async def stats_reply(_: bytes) -> bytes:
             return orjson.dumps(stats())
 
-        own = {subjects.question(info.role, verb): reply for verb, reply in {**answers, "stats": stats_reply}.items()}
+        own = {subjects.question(info.role, verb): reply for verb, reply in {**answers, info.stats_verb: stats_reply}.items()}
         self._answers.update(own)
         try:
             yield

@@ -35,6 +35,7 @@ _SETTINGS = {
     "max_connections": "60",
     "max_wal_size": "256MB",
     "jit": "off",
+    "autovacuum_naptime": "10s",  # a search after an import waits for its statistics: without them it reads every vector
     "io_method": "sync",
     "huge_pages": "off",
     "timezone": "UTC",

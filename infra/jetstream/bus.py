@@ -140,7 +140,7 @@ class JetStreamBus:
             metadata=info.metadata, stats_handler=with_orders,
         )  # fmt: skip
         try:
-            for verb, reply in {**answers, "stats": _stats_reply(stats)}.items():
+            for verb, reply in {**answers, info.stats_verb: _stats_reply(stats)}.items():
                 await service.add_endpoint(name=verb, subject=subjects.question(info.role, verb), handler=_handler(reply))
             await self._connection.reached()
             yield

@@ -23,7 +23,7 @@ _MIGRATION_LOCK = 0x4D494C45  # "MILE": one advisory lock of the database
 # Every search is planned for what it asks: a plan for any lanes or collections may read all that is there.
 _OPTIONS = (
     "-c hnsw.iterative_scan=strict_order -c hnsw.ef_search=100 -c jit=off -c lock_timeout=20s"
-    " -c plan_cache_mode=force_custom_plan"
+    " -c plan_cache_mode=force_custom_plan -c random_page_cost=1.1 -c max_parallel_workers_per_gather=0"
 )
 _CONNECT_S = 5
 _AS_TENANT = text("SELECT set_config('milepost.tenant', :tenant, true)")

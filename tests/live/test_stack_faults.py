@@ -147,7 +147,7 @@ async def test_runs_wait_for_a_database_that_is_away_and_none_fails() -> None:
                 await stack.kill("memory")
                 await stack.kill("recorder")
                 runs = [(await client.ask(f"describe {IDLE} as text-{n}", agent=OPERATOR)).run for n in range(3)]
-                await _until(lambda: _retried(client, "memory", 12))
+                await _until(lambda: _retried(client, "retrieval", 12))
                 server = await postgres.start(elsewhere)
                 for run in runs:
                     assert (await see_through(client, run)).state.outcome == "completed"

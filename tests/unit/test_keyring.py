@@ -124,3 +124,15 @@ async def test_a_question_for_no_key_or_for_two_is_refused(question: bytes) -> N
     async with served(MemoryKeyStore(), broker):
         with pytest.raises(MilepostError):
             await broker.ask(subjects.question("memory", "data_key"), question, 1.0)
+
+
+async def test_while_the_owner_is_away_the_key_it_last_gave_serves_unless_it_was_destroyed() -> None:
+    broker = MemoryBroker()
+    async with served(Counted(), broker) as ring:
+        made = await ring.key_of(TENANT, "ann")
+    assert await ring.key_of(TENANT, "ann") == made
+    with pytest.raises(Unreachable):
+        await ring.key_of(TENANT, "bob")
+    await ring.on_forget(subjects.forget(TENANT), write_forgotten((made.id,)))
+    with pytest.raises(Unreachable):
+        await ring.key_of(TENANT, "ann")

@@ -207,7 +207,9 @@ async def vectors_follow(bench: Bench) -> Figures:
 
 
 async def searched(bench: Bench) -> Figures:
-    """A search alone, and with the embedding of its request."""
+    """A search alone, and with the embedding of its request; with the statistics that autovacuum makes after an import."""
+    async with transaction(bench.owner) as connection:
+        await connection.execute(text("ANALYZE"))
     alone, together = [], []
     for _ in range(ROUNDS):
         for request, question in zip(bench.requests, bench.questions.tolist(), strict=True):

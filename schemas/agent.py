@@ -8,6 +8,7 @@ from pydantic import Field
 
 from schemas.ids import Token
 from schemas.messages import Manner, Message, Sampling
+from schemas.policy import Rule
 from schemas.tools import Grown, Value
 
 WhenBusy: TypeAlias = Literal["queue", "interrupt", "refuse"]
@@ -15,14 +16,23 @@ FactsWhen: TypeAlias = Literal["near", "always"]
 Priority: TypeAlias = Literal["interactive", "batch"]
 
 
-class Budget(Value):
-    """What one run may spend. steps: model turns; calls: tool calls; deadline_s: wall time without approvals' waits."""
+class Budget(Grown):
+    """What one run may spend. steps: model turns; calls: tool calls; deadline_s: wall time without approvals' waits.
+
+    writes: calls that change the world; tokens: read and written by the model; money: by currency (ISO 4217), the prices
+    of what was planned. None, or a currency that is not named: without a limit.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"writes", "tokens", "money"})
 
     steps: int = Field(default=8, ge=1, le=1000)
     calls: int = Field(default=16, ge=0, le=1000)
     deadline_s: float = Field(default=600.0, gt=0, le=7 * 86400)
     approval_s: float = Field(default=3600.0, gt=0, le=30 * 86400)
     history_tokens: int = Field(default=800, ge=0, le=32_000)
+    writes: int | None = Field(default=None, ge=0, le=1000)
+    tokens: int | None = Field(default=None, ge=1)
+    money: dict[str, float] = Field(default_factory=dict, max_length=16)
 
 
 class Recall(Value):
@@ -70,11 +80,11 @@ class AgentSpec(Grown):
     prompt: the prompt generator's name. examples: exchanges that show the model how it is done, users' and assistants'
     messages in turn. shares: how much of the prompt each part may take. found_tools: where the tools found for a request
     stand: in the system message, from which small models call best, or before the request, so that prompts of one
-    conversation share their beginnings further.
+    conversation share their beginnings further. policy: rules for its writes, after the tenant's and before `approval`.
     """
 
     LATER: ClassVar[frozenset[str]] = frozenset(
-        {"fallback", "priority", "manner", "knowledge_host", "filters", "recall", "examples", "shares", "found_tools"}
+        {"fallback", "priority", "manner", "knowledge_host", "filters", "recall", "examples", "shares", "found_tools", "policy"}
     )
 
     name: Token = "assistant"
@@ -101,3 +111,4 @@ class AgentSpec(Grown):
     examples: tuple[Message, ...] = Field(default=(), max_length=32)
     shares: Shares = Shares()
     found_tools: Literal["system", "request"] = "system"
+    policy: tuple[Rule, ...] = Field(default=(), max_length=100)

@@ -16,9 +16,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from schemas import subjects
-from schemas.commands import COMMANDS, Command, RequestApproval, Role
+from schemas.bus_tools import ToolAnswer, ToolRequest
+from schemas.commands import COMMANDS, AskPerson, Command, RequestApproval, Role
 from schemas.envelope import VERSION, Header, type_of
 from schemas.events import EVENTS, Answered, CancelRequested, Event
+from schemas.policy import Revocation
 from schemas.sealing import Sealed
 from schemas.tools import Beat, Refusal, ToolCard
 
@@ -55,8 +57,8 @@ PLACES = (
         "the work queue COMMANDS, until it is done", _orders(),
     ),
     Place(
-        "asks", "mp.ask.{tenant}.{run}.{command}", "A person is asked to approve a planned write; the log holds the truth.",
-        "nowhere", ("RequestApproval",),
+        "asks", "mp.ask.{tenant}.{run}.{command}", "A person is asked to approve a planned write, or what a tool wants to know; the log holds the truth.",
+        "nowhere", ("RequestApproval", "AskPerson"),
     ),
     Place("deltas", "mp.delta.{tenant}.{run}.{command}", "Text as it is generated.", "nowhere", ("Delta",)),
     Place("missed", "mp.missed.{tenant}.{run}.{command}", "A listener missed text: say it again.", "nowhere", ("Missed",)),
@@ -65,6 +67,13 @@ PLACES = (
     Place(
         "forgets", "mp.forget.{tenant}", "Data keys were destroyed: what was opened with them is dropped from memory.",
         "nowhere", ("Forget",),
+    ),
+    Place(
+        "revokes", "mp.revoke.{tenant}", "Rights to call were taken back, or given again.", "nowhere", ("Revocation",),
+    ),
+    Place(
+        "tools", "mp.tool.{tenant}.{tool}", "A call of a tool that answers by itself (request and reply), in any language.",
+        "nowhere", ("ToolRequest", "ToolAnswer"),
     ),
     Place(
         "cards", "mp.card.{tenant}.{lane}.{tool}", "A tool and its host; an empty message takes it back.",
@@ -134,6 +143,9 @@ _PLAIN: dict[str, tuple[str, Object | None]] = {
         },
     ),
     "ToolCard": ("What the model and the catalogue see of a tool.", {"$ref": "#/components/schemas/ToolCard"}),
+    "Revocation": ("What was taken back; until in the past: given again.", {"$ref": "#/components/schemas/Revocation"}),
+    "ToolRequest": ("What a tool is asked.", {"$ref": "#/components/schemas/ToolRequest"}),
+    "ToolAnswer": ("What it answers.", {"$ref": "#/components/schemas/ToolAnswer"}),
     "Beat": ("A sign of life; an empty message is one too.", {"$ref": "#/components/schemas/Beat"}),
     "Refusal": ("What was refused and why.", {"$ref": "#/components/schemas/Refusal"}),
     "Embedding": ("SHA-256 digests of texts.", {"type": "array", "items": {"type": "string"}}),
@@ -201,7 +213,7 @@ def _operations() -> Iterator[tuple[str, Json]]:
     yield "conductorSendsCommands", _operation("send", "commands", _orders(), "The conductor decides what is done next.")
     for command in COMMANDS:
         if command.role != "conductor":
-            where = "asks" if command is RequestApproval else "commands"
+            where = "asks" if command in (RequestApproval, AskPerson) else "commands"
             name = f"{command.role}Answers{command.__name__}"
             yield name, {
                 **_operation("receive", where, [command.__name__], _doc(command)),
@@ -216,6 +228,8 @@ def _operations() -> Iterator[tuple[str, Json]]:
     yield "llmHearsMissed", _operation("receive", "missed", ["Missed"], "Text under way is told again from an offset.")
     yield "llmTellsBusy", _operation("send", "busy", ["Busy"], "Back-pressure, told to whoever waits.")
     yield "memoryTellsForgets", _operation("send", "forgets", ["Forget"], "A person was forgotten: drop what is in memory.")
+    yield "policyTellsRevokes", _operation("send", "revokes", ["Revocation"], "Hosts refuse from now on what was taken back.")
+    yield "toolsAskTools", _operation("send", "tools", ["ToolRequest"], "A tool elsewhere is asked; it replies a ToolAnswer.")
     yield "toolsPublishCards", _operation("send", "cards", ["ToolCard"], "A host says which tools it has.")
     yield "toolsTellBeats", _operation("send", "beats", ["Beat"], "A host says that it lives, and how it does.")
     yield "retrievalTellsRefusals", _operation("send", "refusals", ["Refusal"], "Whoever published the card may hear why.")
@@ -244,7 +258,7 @@ def _message_refs(channel: str, messages: Iterable[str]) -> list[Json]:
 
 @cache
 def _schemas() -> Object:
-    bodies: list[type[BaseModel]] = [*EVENTS, *COMMANDS, Sealed, ToolCard, Beat, Refusal]
+    bodies: list[type[BaseModel]] = [*EVENTS, *COMMANDS, Sealed, ToolCard, Beat, Refusal, Revocation, ToolRequest, ToolAnswer]
     _, definitions = models_json_schema(
         [(Header, "validation"), *((body, "serialization") for body in bodies)], ref_template="#/components/schemas/{model}"
     )

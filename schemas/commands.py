@@ -14,9 +14,9 @@ from schemas.agent import FactsWhen, Priority, WhenBusy
 from schemas.canonical import JsonObject
 from schemas.ids import Token
 from schemas.messages import Sampling
-from schemas.tools import Grown, ToolCall, Value
+from schemas.tools import Before, Effect, Grown, Question, ToolCall, Value
 
-Role: TypeAlias = Literal["client", "conductor", "llm", "retrieval", "memory", "tools", "person", "timer", "recorder"]
+Role: TypeAlias = Literal["client", "conductor", "llm", "retrieval", "memory", "tools", "policy", "person", "timer", "recorder"]
 
 
 class Command(Value):
@@ -137,8 +137,40 @@ class PlanCall(Command):
         return self.host
 
 
-class CallTool(Command):
-    """Run a tool. A write carries its plan and its key; an approved one carries the approval's event id."""
+class JudgeCall(Command):
+    """Say what the rules make of a write: asked beside its plan, and again with its price where limits of money apply.
+
+    ungrounded: arguments that neither a person nor a result named. price, currency: of the plan, at the second time.
+    """
+
+    role: ClassVar[Role] = "policy"
+    kind: Literal["JudgeCall"] = "JudgeCall"
+    call: ToolCall
+    effect: Effect
+    tool_lane: str
+    ungrounded: tuple[str, ...] = ()
+    price: str | None = None
+    currency: str | None = None
+
+
+class KeepGrant(Command):
+    """Remember that a person approved for longer than one call. approval: the event that says so."""
+
+    role: ClassVar[Role] = "policy"
+    kind: Literal["KeepGrant"] = "KeepGrant"
+    call: ToolCall
+    scope: Literal["conversation", "always"]
+    approval: str
+    by: str
+
+
+class CallTool(Grown, Command):
+    """Run a tool. A write carries its plan and its key; an approved one carries the approval's event id.
+
+    answers: the events in which persons answered what the tool asked, in order.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"answers"})
 
     role: ClassVar[Role] = "tools"
     kind: Literal["CallTool"] = "CallTool"
@@ -148,14 +180,21 @@ class CallTool(Command):
     plan: str | None = None
     approval: str | None = None
     write_key: str | None = None
+    answers: tuple[str, ...] = ()
 
     @property
     def lane(self) -> str:
         return self.host
 
 
-class RequestApproval(Command):
-    """Ask a person whether a planned write may happen."""
+class RequestApproval(Grown, Command):
+    """Ask a person whether a planned write may happen.
+
+    why: the rule that asks. ungrounded: arguments that nobody named. before: it has happened already. approvers: shell
+    patterns of who may answer (empty: anyone); not_by: who may not.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"why", "ungrounded", "before", "approvers", "not_by"})
 
     role: ClassVar[Role] = "person"
     kind: Literal["RequestApproval"] = "RequestApproval"
@@ -163,15 +202,31 @@ class RequestApproval(Command):
     plan: str
     approval_hash: str
     expires: datetime
+    why: str = ""
+    ungrounded: tuple[str, ...] = ()
+    before: Before | None = None
+    approvers: tuple[str, ...] = ()
+    not_by: str | None = None
+
+
+class AskPerson(Command):
+    """Ask a person what a tool wants to know before it goes on. asked: the event in which it asked."""
+
+    role: ClassVar[Role] = "person"
+    kind: Literal["AskPerson"] = "AskPerson"
+    call: ToolCall
+    asked: str
+    question: Question
+    expires: datetime
 
 
 class StartTimer(Command):
-    """Tell the run when a moment has come."""
+    """Tell the run when a moment has come. about: of an approval or a question, the id of its call."""
 
     role: ClassVar[Role] = "timer"
     kind: Literal["StartTimer"] = "StartTimer"
     at: datetime
-    purpose: Literal["deadline", "approval"]
+    purpose: Literal["deadline", "approval", "question"]
     about: str = ""
 
 
@@ -192,8 +247,11 @@ AnyCommand: TypeAlias = (
     | RetrieveKnowledge
     | Generate
     | PlanCall
+    | JudgeCall
+    | KeepGrant
     | CallTool
     | RequestApproval
+    | AskPerson
     | StartTimer
     | EndRun
 )

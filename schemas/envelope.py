@@ -25,9 +25,9 @@ MAX_BYTES = 8 * 1024 * 1024
 TYPE_PREFIX = "io.milepost."
 VERSION = "1"
 # Version 1 had other margins between answer and call, version 2 another prompt and a memory of turns alone; their runs go
-# on with them.
-DECIDERS = ("1", "2", "3")
-DECIDER = "3"
+# on with them. Version 3 knew no rules for writes, no questions of tools, and nothing of arguments from nowhere.
+DECIDERS = ("1", "2", "3", "4")
+DECIDER = "4"
 LAST_MOMENT = datetime(9000, 1, 1, tzinfo=UTC)  # a deadline after it must still be a date
 
 _BY_TYPE: dict[str, type[Event] | type[Command]] = {

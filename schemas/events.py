@@ -8,10 +8,14 @@ from typing import Annotated, ClassVar, Literal, TypeAlias, get_args
 from pydantic import Field
 
 from schemas.agent import AgentSpec
+from schemas.canonical import JsonObject
 from schemas.commands import (
+    AskPerson,
     CallTool,
     EndRun,
     Generate,
+    JudgeCall,
+    KeepGrant,
     PlanCall,
     RecallMemory,
     RequestApproval,
@@ -24,7 +28,8 @@ from schemas.commands import (
 )
 from schemas.ids import CANCEL_SLOT, END_SLOT, RELEASE_SLOT, REQUEST_SLOT, Text, Token
 from schemas.messages import Generation, Origin
-from schemas.tools import Grown, Preview, ToolCard, ToolResult, Value
+from schemas.policy import Scope, Verdict
+from schemas.tools import Before, Grown, Preview, Question, ToolCard, ToolResult, Value
 
 
 class Event(Value):
@@ -57,8 +62,19 @@ class Failure(Value):
     attempts: int = 1
 
 
-class RunRequested(Event):
-    """A client asked an agent for something. key: the client's idempotency key."""
+class Parent(Value):
+    """The call in which another run began this one. root: the run that began it all; depth: 1 for the first below it."""
+
+    run: str
+    command: str
+    root: str
+    depth: int = Field(ge=1, le=8)
+
+
+class RunRequested(Grown, Event):
+    """A client asked an agent for something. key: the client's idempotency key. parent: the run whose tool this is."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"parent"})
 
     role: ClassVar[Role] = "client"
     origin: ClassVar[Origin] = "user"
@@ -69,6 +85,7 @@ class RunRequested(Event):
     user: Token
     conversation: Token
     key: Annotated[str, Field(min_length=1, max_length=256)]
+    parent: Parent | None = None
 
 
 class CancelRequested(Event):
@@ -250,8 +267,13 @@ class Generated(Answered):
     attempt: int = 1
 
 
-class CallPlanned(Answered):
-    """What the write would do. state: the resource state it was planned on; write_key: the effect's identity."""
+class CallPlanned(Grown, Answered):
+    """What the write would do. state: the resource state it was planned on; write_key: the effect's identity.
+
+    before: the same effect has happened already on the same state; this key would be once more.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"before"})
 
     role: ClassVar[Role] = "tools"
     origin: ClassVar[Origin] = "tool"
@@ -260,6 +282,64 @@ class CallPlanned(Answered):
     preview: Preview
     state: str
     write_key: str
+    before: Before | None = None
+
+
+class CallJudged(Answered):
+    """What the rules make of a write."""
+
+    role: ClassVar[Role] = "policy"
+    kind: Literal["CallJudged"] = "CallJudged"
+    command: JudgeCall
+    verdict: Verdict
+
+
+class GrantKept(Answered):
+    """The standing approval is remembered."""
+
+    role: ClassVar[Role] = "policy"
+    kind: Literal["GrantKept"] = "GrantKept"
+    command: KeepGrant
+    grant: str
+
+
+class ToolAsked(Answered):
+    """The tool wants to know something of a person before it goes on; nothing was changed yet."""
+
+    role: ClassVar[Role] = "tools"
+    origin: ClassVar[Origin] = "tool"
+    kind: Literal["ToolAsked"] = "ToolAsked"
+    command: CallTool
+    question: Question
+
+
+class PersonAnswered(Answered):
+    """A person answered a tool's question, or would not. content: by the names of the question's fields."""
+
+    role: ClassVar[Role] = "person"
+    origin: ClassVar[Origin] = "user"
+    kind: Literal["PersonAnswered"] = "PersonAnswered"
+    command: AskPerson
+    by: str
+    accepted: bool
+    content: JsonObject = Field(default_factory=dict)
+
+
+class EffectSettled(Event):
+    """What was in doubt is known now; it stands in the slot that `settled_slot` gives, and may come after the run's end.
+
+    call: the id of the command that was in doubt. by: who found out, a service or a person.
+    """
+
+    role: ClassVar[Role] = "tools"
+    origin: ClassVar[Origin] = "tool"
+    kind: Literal["EffectSettled"] = "EffectSettled"
+    call: str
+    write_key: str
+    happened: bool
+    by: str
+    note: str = ""
+    result: ToolResult | None = None
 
 
 class ToolReturned(Answered):
@@ -293,8 +373,10 @@ class ToolInDoubt(Answered):
     failure: Failure
 
 
-class ApprovalGranted(Answered):
-    """A person allowed the planned write. approval_hash: what exactly was allowed."""
+class ApprovalGranted(Grown, Answered):
+    """A person allowed the planned write. approval_hash: what exactly was allowed; scope: how far that reaches."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"scope"})
 
     role: ClassVar[Role] = "person"
     origin: ClassVar[Origin] = "user"
@@ -302,6 +384,7 @@ class ApprovalGranted(Answered):
     command: RequestApproval
     by: str
     approval_hash: str
+    scope: Scope = "once"
 
 
 class ApprovalRefused(Answered):
@@ -375,6 +458,11 @@ AnyEvent: TypeAlias = (
     | KnowledgeRetrieved
     | Generated
     | CallPlanned
+    | CallJudged
+    | GrantKept
+    | ToolAsked
+    | PersonAnswered
+    | EffectSettled
     | ToolReturned
     | ToolFailed
     | ToolInDoubt

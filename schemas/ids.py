@@ -68,6 +68,11 @@ def partition_of(run: RunId) -> int:
     return int(run[7:11], 16) % PARTITIONS
 
 
+def settled_slot(command: str) -> str:
+    """Where it is told what became of a call that was in doubt."""
+    return f"{command}-settled"
+
+
 def event_id(run: RunId, tenant: str, role: str, slot: str) -> EventId:
     """The id of the one event that can ever stand in this place: all that its subject says."""
     return EventId(digest("event", run, tenant, role, slot))

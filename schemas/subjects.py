@@ -7,6 +7,8 @@ Deltas    mp.delta.{tenant}.{run}.{command}        text as it is generated (core
 Missed    mp.missed.{tenant}.{run}.{command}       a listener missed text: say it again from there (core)
 Busy      mp.busy.{tenant}.{run}.{command}         the model takes no more for now (core)
 Stops     mp.stop.{role}.{run}                     a run was cancelled: give up its work (core)
+Revokes   mp.revoke.{tenant}                       rights to call were taken back, or given again (core)
+Tools     mp.tool.{tenant}.{tool}                  a call of a tool that answers by itself (core request and reply)
 Forgets   mp.forget.{tenant}                       data keys were destroyed: drop what was opened with them (core)
 Cards     mp.card.{tenant}.{lane}.{tool}           a tool and its host, last value kept
 Beats     mp.beat.{lane}                           a host of tools lives (core)
@@ -160,6 +162,16 @@ def stop(role: Role | str, run: str) -> str:
 def forget(tenant: str) -> str:
     """Where every process hears which data keys were destroyed; `*` for the tenant hears all."""
     return f"{ROOT}.forget.{tenant if tenant == '*' else checked_token(tenant, 'tenant')}"
+
+
+def revoke(tenant: str) -> str:
+    """Where every host hears which rights to call were taken back; `*` for the tenant hears all."""
+    return f"{ROOT}.revoke.{tenant if tenant == '*' else checked_token(tenant, 'tenant')}"
+
+
+def tool(tenant: str, name: str) -> str:
+    """Where a tool that answers by itself is asked; the tenant is `*` for one that is everybody's."""
+    return f"{ROOT}.tool.{'_all' if tenant == '*' else checked_token(tenant, 'tenant')}.{checked_token(name, 'tool name')}"
 
 
 def card(tenant: str, lane: str, tool: str) -> str:

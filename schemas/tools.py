@@ -23,6 +23,8 @@ ToolName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 Effect: TypeAlias = Literal["read", "write", "destructive"]
 Idempotency: TypeAlias = Literal["key", "query", "none"]
+PartKind: TypeAlias = Literal["text", "json", "image", "audio", "video", "file", "table"]
+DryRun: TypeAlias = Literal["none", "look", "provider"]
 
 
 class Value(BaseModel):
@@ -56,13 +58,25 @@ class Grown(Value):
         return said
 
 
-class ToolCard(Value):
+class Cost(Value):
+    """What one call costs. currency: ISO 4217."""
+
+    amount: float = Field(ge=0)
+    currency: str = Field(pattern=r"^[A-Z]{3}$")
+
+
+class ToolCard(Grown):
     """One tool as the model and the catalogue see it.
 
     parameters: JSON Schema of an object. effect: set by the operator, never by the tool's own text.
     idempotency: how a provider tells a repeated write apart - by our key, by a query, or not at all.
-    lane: which tool host answers; the commands of a lane go to that host alone.
+    lane: which tool host answers; the commands of a lane go to that host alone. owner: who answers for it.
+    dry_run: how a write is tried before - by the provider's own dry run, by looking at what it would touch, or not at all.
+    undo: the tool that takes a write back, called with the same arguments. rate_per_min: calls a minute that its host lets
+    through. agents: shell patterns of the agents that may be offered it; empty: all.
     """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"owner", "dry_run", "undo", "rate_per_min", "cost", "agents"})
 
     name: ToolName
     description: str = Field(min_length=1, max_length=4000)
@@ -75,6 +89,12 @@ class ToolCard(Value):
     examples: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     timeout_s: float = Field(default=30.0, gt=0, le=3600)
+    owner: str = Field(default="", max_length=200)
+    dry_run: DryRun = "none"
+    undo: str | None = None
+    rate_per_min: int | None = Field(default=None, gt=0)
+    cost: Cost | None = None
+    agents: tuple[str, ...] = Field(default=(), max_length=50)
 
     def hash(self) -> str:
         """Digest over the whole card: what a run pins."""
@@ -124,14 +144,22 @@ class Preview(Value):
     currency: str | None = None
 
 
-class Part(Value):
-    """One piece of a tool's result: its media type and either text, JSON or a reference to bytes."""
+class Part(Grown):
+    """One piece of a tool's result: its media type and either text, JSON or a reference to bytes.
 
-    kind: Literal["text", "json", "image", "audio", "video", "file", "table"]
+    ref: of bytes that the payload store keeps (`payload:<sha256>`), or an address. name: of the file; size: in bytes.
+    A table is JSON: {"columns": [...], "rows": [[...], ...]}.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"name", "size"})
+
+    kind: PartKind
     text: str | None = None
     json_value: object = None
     ref: str | None = None
     media_type: str | None = None
+    name: str | None = None
+    size: int | None = None
 
 
 class ToolResult(Value):
@@ -141,9 +169,32 @@ class ToolResult(Value):
     parts: tuple[Part, ...] = ()
 
 
+class Before(Value):
+    """An equal effect that happened earlier: same tool, arguments and resource state. times: how often so far."""
+
+    run: str
+    conversation: str
+    at: str
+    text: str
+    times: int = 1
+
+
+class Question(Value):
+    """What a tool wants to know of a person before it goes on. fields: JSON Schema of a flat object; id: unique in its run."""
+
+    id: Token
+    text: str = Field(max_length=4000)
+    fields: JsonObject = Field(default_factory=dict)
+
+
 def write_key(tenant: str, tool: str, arguments: dict[str, object], state: str) -> str:
     """The identity of an effect: tenant, tool, canonical arguments and the resource state it was planned on."""
     return digest("write", tenant, tool, canonical(arguments), state)
+
+
+def repeated_key(key: str, times: int) -> str:
+    """The identity of an effect that is wanted once more on the same state, after it has happened so many times."""
+    return digest("again", key, str(times)) if times else key
 
 
 def call_key(tool: str, arguments: dict[str, object]) -> str:

@@ -5,6 +5,7 @@ ToolError
 ├── InvalidArguments   the arguments do not fit the card; nothing was called
 ├── InvalidResult      the tool answered with something that cannot be stored or read
 ├── ToolRefused        the provider said no; asking again says no again
+├── NeedsAnswer        it wants to know something of a person first; nothing was changed
 ├── ToolUnavailable    nothing happened, and the same call may work later
 └── OutcomeUnknown     it was sent and nobody answered: in doubt
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, Protocol
 
@@ -24,7 +25,7 @@ from jsonschema.protocols import Validator
 
 from schemas.canonical import Json, canonical, checked
 from schemas.errors import MilepostError, ProtocolError
-from schemas.tools import Part, Preview, ToolCard, ToolResult
+from schemas.tools import Part, PartKind, Preview, Question, ToolCard, ToolResult
 
 ARGUMENTS_LIMIT = 64 * 1024
 RESULT_LIMIT = 256 * 1024
@@ -63,6 +64,14 @@ class ToolUnavailable(ToolError):
         self.retry_after_s = retry_after_s
 
 
+class NeedsAnswer(ToolError):
+    """The tool wants to know something of a person before it goes on; called again, it finds the answer in its context."""
+
+    def __init__(self, question: Question) -> None:
+        super().__init__(question.text)
+        self.question = question
+
+
 class OutcomeUnknown(ToolError):
     """A write was sent and no answer came back: it may or may not have happened."""
 
@@ -73,6 +82,9 @@ class CallContext:
 
     write_key: the identity of the effect, given to providers that tell repeats apart by a key.
     planned_state: the `Plan.state` the call was approved on. timeout_s: seconds until the caller gives up.
+    command: the id of the command that calls, the same when it is delivered again. answers: what persons answered to the
+    tool's questions, by question id; None for a person who would not. keep: stores bytes and gives the part that refers
+    to them.
     """
 
     tenant: str
@@ -81,6 +93,17 @@ class CallContext:
     timeout_s: float = 30.0
     write_key: str | None = None
     planned_state: str | None = None
+    conversation: str = ""
+    agent: str = ""
+    command: str = ""
+    answers: Mapping[str, Mapping[str, object] | None] = field(default_factory=dict)
+    keep: Keep | None = None
+
+
+class Keep(Protocol):
+    """Stores bytes that are too large or too binary for a result, and gives the part that refers to them."""
+
+    async def __call__(self, data: bytes, *, kind: PartKind, media_type: str, name: str | None = None) -> Part: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,8 @@ PLACES = (
         "the work queue COMMANDS, until it is done", _orders(),
     ),
     Place(
-        "asks", "mp.ask.{tenant}.{run}.{command}", "A person is asked to approve a planned write, or what a tool wants to know; the log holds the truth.",
+        "asks", "mp.ask.{tenant}.{run}.{command}",
+        "A person is asked to approve a planned write, or what a tool wants to know; the log holds the truth.",
         "nowhere", ("RequestApproval", "AskPerson"),
     ),
     Place("deltas", "mp.delta.{tenant}.{run}.{command}", "Text as it is generated.", "nowhere", ("Delta",)),

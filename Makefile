@@ -8,7 +8,7 @@ export ORT_DISABLE_TELEMETRY = 1
 # What torch needs on GPUs only and loads on first use; its other libraries of CUDA it loads in any case.
 UNUSED_BY_EXPORT := triton cuda-toolkit cuda-bindings cuda-pathfinder nvidia-cusolver nvidia-cuda-cccl nvidia-nvtx
 
-.PHONY: help install demo up down test test-oracle export-env drill-kill lint format types check bench-steps bench-llm bench-retrieval lock clean
+.PHONY: help install demo up down test test-oracle export-env drill-kill drill-effects lint format types check bench-steps bench-llm bench-tools bench-retrieval lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,11 +45,17 @@ test-oracle: export-env ## our graphs beside those that optimum exports
 drill-kill: install ## kill -9 of every process at 50 random moments; nothing lost, nothing twice
 	@$(BIN)/python -m tests.drill.kill --kills 50 $(ARGS)
 
+drill-effects: install ## kill -9 of tools, conductor, policy, broker and database 1,000 times amid approved writes
+	@$(BIN)/python -m tests.drill.effects --kills 1000 $(ARGS)
+
 bench-steps: install ## a durable step beside LangGraph, DBOS and Restate
 	@$(BIN)/python -m tests.bench.steps.run $(ARGS)
 
 bench-llm: install ## the llm engine beside onnxruntime-genai, llama.cpp and transformers
 	@$(BIN)/python -m tests.bench.llm.run $(ARGS)
+
+bench-tools: install ## what a tool call adds, read and written, beside DBOS and plain MCP
+	@$(BIN)/python -m tests.bench.tools.run $(ARGS)
 
 bench-retrieval: install ## how fast tools are found, and how often the right ones (ARGS="--only speed,memory")
 	@$(BIN)/python -m tests.bench.retrieval.run $(ARGS)
@@ -70,7 +76,7 @@ check: lint types test ## all three
 
 lock: ## renew the hashed locks (needs uv)
 	@for accel in cpu gpu; do uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --extra $$accel --extra local --extra aliyun --extra aws --extra mcp --extra langchain --extra openai --extra dev infra/locks/build.in -o infra/locks/$$accel.txt; done
+	  --extra $$accel --extra local --extra aliyun --extra aws --extra mcp --extra langchain --extra sandbox --extra speech --extra openai --extra dev infra/locks/build.in -o infra/locks/$$accel.txt; done
 	@uv pip compile -q --group pyproject.toml:export --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-emit-index-url $(addprefix --no-emit-package ,$(UNUSED_BY_EXPORT)) -o infra/locks/export.txt
 

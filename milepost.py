@@ -26,7 +26,7 @@ def _refuse_shadows() -> None:
 
 _refuse_shadows()
 
-from infra.agent import Agent, Approval, Item, Result, Stack, Step, Text
+from infra.agent import Agent, Approval, Item, Result, Stack, Step, Text, ToolQuestion
 from runtime.client import Client
 from runtime.service import Service, Worker
 from schemas.agent import AgentSpec, Budget
@@ -35,40 +35,67 @@ from schemas.events import Passage
 from schemas.messages import ChoiceOutput, Generation, JsonOutput, Manner, Message, Prompt, RegexOutput, Sampling
 from schemas.tools import Part, Preview, ToolCall, ToolCard, ToolResult
 from services.llm.own import LLM
+from tool_adapters.langchain import from_langchain
+from tool_adapters.media import Audio, File, Image, Table, Video
 from tool_adapters.modelscope import Tool
 from tool_adapters.python import tool
 from tool_adapters.retriever import retriever
+from tool_adapters.tool import (
+    CallContext,
+    NeedsAnswer,
+    OutcomeUnknown,
+    Plan,
+    Reconciled,
+    ToolError,
+    ToolRefused,
+    ToolUnavailable,
+)
 
 __all__ = [
     "LLM",
     "Agent",
     "AgentSpec",
     "Approval",
+    "Audio",
     "Budget",
+    "CallContext",
     "ChoiceOutput",
     "Client",
+    "File",
     "Generation",
+    "Image",
     "Item",
     "JsonOutput",
     "Manner",
     "Message",
     "MilepostError",
+    "NeedsAnswer",
+    "OutcomeUnknown",
     "Part",
     "Passage",
+    "Plan",
     "Preview",
     "Prompt",
+    "Reconciled",
     "RegexOutput",
     "Result",
     "Sampling",
     "Service",
     "Stack",
     "Step",
+    "Table",
     "Text",
     "Tool",
     "ToolCall",
     "ToolCard",
+    "ToolError",
+    "ToolQuestion",
+    "ToolRefused",
     "ToolResult",
+    "ToolUnavailable",
+    "Video",
     "Worker",
+    "from_langchain",
     "retriever",
     "tool",
 ]

@@ -8,10 +8,11 @@ import os
 import secrets
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
 
 import orjson
 import structlog
@@ -20,7 +21,7 @@ from infra import logs
 from infra.local_stack import attached, start_detached
 from infra.settings import Settings, load
 from infra.stack import NotRunning
-from infra.wiring import World, bring_model, open_ledger, open_world
+from infra.wiring import World, bring_model, open_payloads, open_toolbox, open_world
 from runtime.client import Client as RunClient
 from runtime.client import Update, answer_of
 from runtime.errors import Unreachable
@@ -28,22 +29,32 @@ from runtime.service import Service, Worker
 from runtime.speech import Delta, hear_text
 from runtime.state import RunState
 from runtime.timeline import summary
+from runtime.tree import follow_tree
 from schemas import subjects
 from schemas.agent import AgentSpec, Budget, Priority, WhenBusy
-from schemas.commands import RequestApproval
+from schemas.canonical import digest
+from schemas.commands import AskPerson, RequestApproval
 from schemas.errors import MilepostError
 from schemas.events import ToolReturned
 from schemas.ids import CommandId, RunId
 from schemas.messages import Manner
-from schemas.tools import Preview, ToolResult
+from schemas.policy import Scope
+from schemas.tools import Before, Effect, Preview, ToolResult
 from services.llm.adapted import AdaptedModel, Parser, PromptGenerator
 from services.llm.model import TextModel
 from services.llm.models import Models
 from services.llm.own import LLM, OwnModel
 from services.llm.service import llm_service
 from services.tools.service import Toolbox
+from tool_adapters.agent import AT_ONCE as AGENTS_AT_ONCE
+from tool_adapters.agent import LANE, AgentTool
+from tool_adapters.langchain import from_langchain, is_langchain
+from tool_adapters.names import tool_name
 from tool_adapters.python import tool as as_tool
-from tool_adapters.tool import Tool
+from tool_adapters.tool import InvalidTool, Tool
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
 
 T = TypeVar("T")
 CATALOGUE_PATIENCE_S = 20.0  # longer than a host that was killed keeps its names
@@ -67,17 +78,59 @@ class Step:
     summary: str
 
 
+class Approve(Protocol):
+    """Allows a planned write: this call, this tool for the conversation, or these arguments for good."""
+
+    def __call__(self, scope: Scope = "once") -> None: ...
+
+
+class Refuse(Protocol):
+    """Refuses a planned write; the agent reads the reason."""
+
+    def __call__(self, reason: str = "") -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A planned write that waits for a person. Call `approve()` or `refuse()`."""
+    """A planned write that waits for a person. Call `approve()` or `refuse()`.
+
+    effect: what the tool may do, None where its card is not known. why: the rule that asks. ungrounded: arguments that
+    nobody named. before: it has happened already, and would happen once more. approvers: shell patterns of who may
+    approve, not_by: who may not. run, agent: whose call it is, the asked agent's or one's that it asked itself.
+    """
 
     run: RunId
     id: CommandId
     tool: str
     arguments: dict[str, object]
     preview: Preview
-    approve: Callable[[], None]
-    refuse: Callable[[str], None]
+    approve: Approve
+    refuse: Refuse
+    effect: Effect | None = None
+    why: str = ""
+    ungrounded: tuple[str, ...] = ()
+    before: Before | None = None
+    approvers: tuple[str, ...] = ()
+    not_by: str | None = None
+    expires: datetime | None = None
+    agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolQuestion:
+    """What a tool wants to know of a person before it goes on. Call `answer(content)` or `decline()`.
+
+    fields: JSON Schema of a flat object; the content is by its names.
+    """
+
+    run: RunId
+    id: CommandId
+    tool: str
+    text: str
+    fields: dict[str, object]
+    answer: Callable[[Mapping[str, object]], None]
+    decline: Callable[[], None]
+    agent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +143,15 @@ class Result:
     steps: tuple[Step, ...]
 
 
-Item: TypeAlias = Text | Step | Approval | Result
-Decide: TypeAlias = Callable[[Approval], bool]
+Offered: TypeAlias = "str | Tool | Callable[..., object] | Agent | BaseTool"
+"""What an agent may be given as a tool."""
+
+Item: TypeAlias = Text | Step | Approval | ToolQuestion | Result
+Decide: TypeAlias = Callable[[Approval], bool | Scope]
+"""Whether a planned write may happen, or how far its approval reaches."""
+
+Reply: TypeAlias = Callable[[ToolQuestion], Mapping[str, object] | None]
+"""What a person answers to a tool's question; None for nothing."""
 
 
 class Stack:
@@ -128,9 +188,11 @@ class Stack:
 
     def client(self, user: str | None = None) -> RunClient:
         """A client on the stack's loop: call its methods through `call`."""
-        return RunClient(
-            self.world.log, self.world.bus, self.world.clock, tenant=self.settings.tenant, user=user or self.settings.user
-        )
+        return self.clients(self.settings.tenant, user or self.settings.user)
+
+    def fetch(self, ref: str) -> bytes:
+        """The bytes that a part of a result refers to (`payload:...`). Raises UnknownPayload, Erased, Unreachable."""
+        return self.call(open_payloads(self.world).get(ref, tenant=self.settings.tenant))
 
     def close(self) -> None:
         """Withdraw what is hosted here, disconnect, and stop the stack if it was started here."""
@@ -156,13 +218,25 @@ class Stack:
         self._exits.push_async_callback(world.connection.close)
         return world
 
+    def clients(self, tenant: str, user: str) -> RunClient:
+        """A client on the stack's loop for somebody whose run asks an agent that is hosted here."""
+        return RunClient(self.world.log, self.world.bus, self.world.clock, tenant=tenant, user=user)
+
     async def host_tools(self, tools: Sequence[Tool]) -> None:
         """Answer the calls of these tools in this process for as long as it lives."""
+        await self._host_tools(tools, f"py-{secrets.token_hex(6)}")
+
+    async def host_agent(self, tool: AgentTool) -> None:
+        """Answer the calls of an agent in this process. Its lane is the agent's: who hosts it next takes its calls up."""
+        await self._host_tools([tool], tool.card.lane, at_once=AGENTS_AT_ONCE)
+
+    async def _host_tools(self, tools: Sequence[Tool], lane: str, *, at_once: int | None = None) -> None:
         world = self.world
-        box = Toolbox(
-            tools, open_ledger(world.settings), world.clock, lane=f"py-{secrets.token_hex(6)}", tenant=world.settings.tenant
-        )
-        await self._host(Worker(box.service(), world.log, world.bus, world.clock, name=world.name))
+        box = open_toolbox(world, tools, lane, tenant=world.settings.tenant)
+        service = box.service()
+        service.at_once = at_once or service.at_once
+        await self._host(Worker(service, world.log, world.bus, world.clock, name=world.name))
+        self._exits.push_async_callback(_end, asyncio.create_task(box.upkeep()))
         await box.register(world.bus)
         self._exits.push_async_callback(box.withdraw, world.bus)
         await self._until_known(box)
@@ -222,36 +296,49 @@ class Agent:
 
     model: one by name, or an `LLM` of your own that is hosted in this process; fallback: names to ask when it cannot
     answer. manner: how it is to speak (wire form, JSON or regex or choice output, certified). tools: names in
-    the catalogue, functions, `@tool`s or `Tool` objects; the latter are hosted in this process. knowledge: a `@retriever`
-    of your own, hosted here too, in place of the index; collections and filters: which documents of the index. prompt and
-    parser: functions around the model, which is then loaded in this process unless one is given. approve: decides
-    about planned writes; without it they are refused. Writes that are never to be asked about need approval="never".
+    the catalogue, functions, `@tool`s or `Tool` objects, tools of LangChain, and other agents, which then have runs of
+    their own; all but names are hosted in this process. description: when another agent should ask this one. knowledge:
+    a `@retriever` of your own, hosted here too, in place of the index; collections and filters: which documents of the
+    index. prompt and parser: functions around the model, which is then loaded in this process unless one is given.
+    approve (of `run`): decides about planned writes; without it they are refused; answer: answers what tools ask; without
+    it they are told that nobody does. Writes that are never to be asked about need approval="never".
     """
 
     def __init__(
         self, name: str = "assistant", *, instructions: str = "", model: str | LLM | TextModel = "default",
         fallback: Iterable[str] = (), manner: Manner | None = None, priority: Priority = "interactive",
-        tools: Iterable[str | Tool | Callable[..., object]] = (), tool_k: int = 3, knowledge_k: int = 2,
+        tools: Iterable[Offered] = (), tool_k: int = 3, knowledge_k: int = 2,
         knowledge: Service | None = None, collections: Iterable[str] = ("default",), filters: Mapping[str, str] | None = None,
         prompt: PromptGenerator | None = None, parser: Parser | None = None, budget: Budget | None = None,
         approval: Literal["writes", "destructive", "never"] = "writes", when_busy: WhenBusy = "queue",
-        user: str | None = None, home: str | Path | None = None, stack: Stack | None = None,
+        user: str | None = None, home: str | Path | None = None, stack: Stack | None = None, description: str = "",
     ) -> None:  # fmt: skip
         self.stack = stack or stack_at(home)
         self.client = self.stack.client(user)
-        names, hosted = _sorted_out(tools)
+        self.description = description
+        names, hosted, agents = _sorted_out(tools, self.stack)
         if hosted:
             self.stack.call(self.stack.host_tools(hosted))
+        for each in agents:
+            self.stack.call(self.stack.host_agent(each))
         host = self._model_host(model, prompt, parser)
         knows = self.stack.call(self.stack.host_retriever(knowledge)) if knowledge else "main"
         self.spec = AgentSpec(
             name=name, instructions=instructions, model=model if isinstance(model, str) else model.name, model_host=host,
             fallback=tuple(fallback), manner=manner or Manner(), priority=priority,
-            tools=(*names, *(tool.card.name for tool in hosted)), tool_k=tool_k, knowledge_k=knowledge_k,
+            tools=(*names, *(tool.card.name for tool in (*hosted, *agents))), tool_k=tool_k, knowledge_k=knowledge_k,
             knowledge_host=knows, collections=tuple(collections), filters=dict(filters or {}),
-            budget=budget or Budget(), approval=approval, when_busy=when_busy,
+            budget=budget or _budget(agents), approval=approval, when_busy=when_busy,
         )  # fmt: skip
         self.reset()
+
+    def as_tool(self, *, description: str = "", name: str | None = None, timeout_s: float | None = None) -> AgentTool:
+        """This agent for another one to call: `Agent(tools=[other.as_tool(description=...)])`.
+
+        description: when to ask it; that of the agent if not given. Raises InvalidTool.
+        """
+        lane = f"{LANE}{tool_name(name or self.spec.name)[:40]}-{digest('agent', self.spec.model_dump_json())[:12]}"
+        return HostedAgent(self, description or self.description, name=name, lane=lane, timeout_s=timeout_s)
 
     def _model_host(self, model: str | LLM | TextModel, prompt: PromptGenerator | None, parser: Parser | None) -> str:
         if isinstance(model, str) and prompt is None and parser is None:
@@ -273,22 +360,25 @@ class Agent:
         """Begin a new conversation: what was said before is not recalled."""
         self.conversation = f"c-{secrets.token_hex(8)}"
 
-    def run(self, task: str, *, approve: Decide | None = None, key: str | None = None) -> Result:
+    def run(self, task: str, *, approve: Decide | None = None, answer: Reply | None = None, key: str | None = None) -> Result:
         """Ask and wait for the answer. Raises MilepostError when the run ends without one."""
-        return self.stack.call(self.arun(task, approve=approve, key=key))
+        return self.stack.call(self.arun(task, approve=approve, answer=answer, key=key))
 
-    async def arun(self, task: str, *, approve: Decide | None = None, key: str | None = None) -> Result:
+    async def arun(
+        self, task: str, *, approve: Decide | None = None, answer: Reply | None = None, key: str | None = None
+    ) -> Result:
         """`run` for async code; call it on any loop."""
         async for item in self.astream_run(task, key=key):
             if isinstance(item, Approval):
-                allowed = approve is not None and await asyncio.to_thread(approve, item)
-                await asyncio.to_thread(item.approve) if allowed else await asyncio.to_thread(item.refuse, "")
+                await asyncio.to_thread(decide, item, approve)
+            elif isinstance(item, ToolQuestion):
+                await asyncio.to_thread(reply, item, answer)
             elif isinstance(item, Result):
                 return item
         raise AssertionError("a run always ends")
 
     def stream_run(self, task: str, *, key: str | None = None) -> Iterator[Item]:
-        """Text, steps, approvals and at last the result, as they come."""
+        """Text, steps, approvals, questions and at last the result, as they come."""
         items = self.astream_run(task, key=key)
         try:
             while True:
@@ -326,11 +416,19 @@ class Agent:
                 put(Text(delta.text, delta.attempt, delta.offset))
 
             seen: _Seen = _Seen()
-            async with hear_text(self.client.bus, self.client.tenant, asked.run, hear):
-                async for update in self.client.follow(asked.run):
-                    for item in self._items(update, seen):
-                        put(item)
-            put(Result(asked.run, answer_of(update.state), tuple(seen.results), tuple(seen.steps)))
+            state = RunState(run=asked.run)
+            async with (
+                hear_text(self.client.bus, self.client.tenant, asked.run, hear),
+                aclosing(follow_tree(self.client, asked.run)) as updates,  # type: ignore[type-var]  # a generator
+            ):
+                async for update in updates:
+                    if update.state.run == asked.run:
+                        state = update.state
+                        for item in self._items(update, seen):
+                            put(item)
+                    for waits in self._waiting(update.state, seen):
+                        put(waits)
+            put(Result(asked.run, answer_of(state), tuple(seen.results), tuple(seen.steps)))
         except Exception as error:
             put(error)
 
@@ -341,43 +439,124 @@ class Agent:
         yield step
         if isinstance(fact.body, ToolReturned):
             seen.results.append(fact.body.result)
-        for id, asked in update.state.approvals().items():
-            if id not in seen.approvals:
-                seen.approvals.add(id)
-                yield self._approval(update.state, id, asked)
+
+    def _waiting(self, state: RunState, seen: _Seen) -> Iterator[Approval | ToolQuestion]:
+        """What this run, or one below it, asks a person now."""
+        for id, asked in state.approvals().items():
+            if id not in seen.asked:
+                seen.asked.add(id)
+                yield self._approval(state, id, asked)
+        for id, question in state.questions().items():
+            if id not in seen.asked:
+                seen.asked.add(id)
+                yield self._question(state, id, question)
 
     def _approval(self, state: RunState, id: CommandId, asked: RequestApproval) -> Approval:
-        plan = state.plan_of(asked)
-        preview = plan.planned.preview if plan else Preview(summary=asked.call.name)
+        open_call = state.open_calls.get(asked.call.id)
+        plan = open_call.plan if open_call else None
         call, client, run = self.stack.call, self.client, state.run
 
-        def approve() -> None:
-            call(client.approve(run, id))
+        def approve(scope: Scope = "once") -> None:
+            call(client.approve(run, id, scope=scope))
 
         def refuse(reason: str = "") -> None:
             call(client.refuse(run, id, reason=reason))
 
-        return Approval(run, id, asked.call.name, asked.call.arguments, preview, approve, refuse)
+        return Approval(
+            run, id, asked.call.name, asked.call.arguments,
+            plan.planned.preview if plan else Preview(summary=asked.call.name), approve, refuse,
+            effect=open_call.card.effect if open_call else None, why=asked.why, ungrounded=asked.ungrounded,
+            before=asked.before, approvers=asked.approvers, not_by=asked.not_by, expires=asked.expires, agent=_agent_of(state),
+        )  # fmt: skip
+
+    def _question(self, state: RunState, id: CommandId, asked: AskPerson) -> ToolQuestion:
+        call, client, run = self.stack.call, self.client, state.run
+
+        def answer(content: Mapping[str, object]) -> None:
+            call(client.answer(run, id, dict(content)))
+
+        def decline() -> None:
+            call(client.answer(run, id, None))
+
+        question = asked.question
+        return ToolQuestion(
+            run, id, asked.call.name, question.text, question.fields, answer, decline, agent=_agent_of(state)
+        )  # fmt: skip
+
+
+class HostedAgent(AgentTool):
+    """An agent of this process as a tool."""
+
+    def __init__(
+        self, agent: Agent, description: str, *, name: str | None, lane: str, timeout_s: float | None
+    ) -> None:  # fmt: skip
+        super().__init__(agent.spec, agent.stack.clients, description=description, name=name, lane=lane, timeout_s=timeout_s)
+        self.stack = agent.stack
 
 
 @dataclass(slots=True)
 class _Seen:
     steps: list[Step] = field(default_factory=list)
     results: list[ToolResult] = field(default_factory=list)
-    approvals: set[CommandId] = field(default_factory=set)
+    asked: set[CommandId] = field(default_factory=set)
 
 
-def _sorted_out(tools: Iterable[str | Tool | Callable[..., object]]) -> tuple[list[str], list[Tool]]:
+def decide(asked: Approval, approve: Decide | None) -> None:
+    """Answer an approval as somebody decides; nobody's answer is no."""
+    decision = approve(asked) if approve else False
+    if decision:
+        asked.approve("once" if decision is True else decision)
+    else:
+        asked.refuse()
+
+
+def reply(asked: ToolQuestion, answer: Reply | None) -> None:
+    """Answer a tool's question as somebody does; nobody's answer is none."""
+    content = answer(asked) if answer else None
+    if content is None:
+        asked.decline()
+    else:
+        asked.answer(content)
+
+
+def _sorted_out(tools: Iterable[Offered], stack: Stack) -> tuple[list[str], list[Tool], list[AgentTool]]:
+    """Names in the catalogue, tools to be hosted, and agents. Raises InvalidTool."""
     names: list[str] = []
     hosted: list[Tool] = []
+    agents: list[AgentTool] = []
     for each in tools:
         if isinstance(each, str):
             names.append(each)
+        elif isinstance(each, Agent | AgentTool):
+            agents.append(_agent_tool(each, stack))
+        elif is_langchain(each):
+            hosted.append(from_langchain(each))
         elif hasattr(each, "card"):
             hosted.append(each)  # type: ignore[arg-type]  # a Tool by shape
         else:
-            hosted.append(as_tool(each))
-    return names, hosted
+            hosted.append(as_tool(each))  # type: ignore[arg-type]  # a function
+    return names, hosted, agents
+
+
+def _agent_tool(each: Agent | AgentTool, stack: Stack) -> AgentTool:
+    tool = each.as_tool() if isinstance(each, Agent) else each
+    if isinstance(tool, HostedAgent) and tool.stack is not stack:
+        raise InvalidTool(
+            f"The agent {tool.spec.name} belongs to another stack.", why="its runs could not be found from here",
+            hint="make both agents with the same home= or stack=",
+        )  # fmt: skip
+    return tool
+
+
+def _budget(agents: Sequence[AgentTool]) -> Budget:
+    """An agent that asks others has the time that these may take, beside its own."""
+    own = Budget()
+    longest = max((each.card.timeout_s for each in agents), default=0.0)
+    return own.model_copy(update={"deadline_s": own.deadline_s + longest})
+
+
+def _agent_of(state: RunState) -> str:
+    return state.request.agent.name if state.request else ""
 
 
 async def _stop(home: Path) -> None:

@@ -14,8 +14,9 @@ from infra.supervisor import Plan
 
 ENTRY = "infra.wiring:run_service"
 CLOUD_PORT = "demo-cloud.port"
-CLOUD_KEYS = "MILEPOST_CLOUD_ACCESS_KEY_"
+CLOUD_KEYS = ("MILEPOST_CLOUD_ACCESS_KEY_", "MILEPOST_AWS_ACCESS_KEY_")
 MASTER_KEY = "MILEPOST_KEYS_MASTER"
+CAPABILITY_KEY = "MILEPOST_CAPABILITY_KEY"
 PRELOAD = (
     "infra.wiring", "nats.micro", "runtime.conductor", "runtime.timer", "sqlalchemy.ext.asyncio", "psycopg",
     "infra.postgres.tables", "rich", "uvloop",
@@ -31,21 +32,26 @@ def plan(loaded: Loaded) -> Plan:
         environment |= _demo_cloud(settings.home)
         services = {"cloud": 1, **services}
     master = {name: environment.pop(name) for name in [MASTER_KEY] if name in environment}
+    signing = {name: environment.pop(name) for name in [CAPABILITY_KEY] if name in environment}
     cloud_keys = {name: environment.pop(name) for name in list(environment) if name.startswith(CLOUD_KEYS)}
     return Plan(
         home=settings.home, services=services, entry=ENTRY, prepare=_prepare, nats_url=settings.nats.url,
         nats_monitor=settings.nats.monitor, postgres_url=settings.postgres.url, sync_always=settings.nats.sync_always,
-        environment=environment, secrets={"tools": cloud_keys, "memory": master}, preload=PRELOAD,
+        environment=environment,
+        secrets={"tools": cloud_keys, "memory": master, "conductor": signing}, preload=PRELOAD,
     )  # fmt: skip
 
 
 async def _prepare(stack: Stack) -> None:
+    from infra.capability_keys import make_capability_keys
     from infra.master_key import make_master_key
-    from infra.wiring import master_key_file, prepare
+    from infra.wiring import capability_file, master_key_file, prepare
 
     settings = load().settings
     if settings.keys.master is None and settings.keys.file is None:  # one that is named is the operator's to make
         make_master_key(master_key_file(settings))
+    if settings.capability.key is None and settings.capability.file is None:
+        make_capability_keys(capability_file(settings))
     await prepare(with_stack(settings, stack))
 
 

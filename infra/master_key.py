@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
-import os
 import secrets
-import stat
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from infra.key_file import KeyFile
 from runtime.errors import Permanent
-from runtime.sealing import KEY_BYTES, NONCE_BYTES
+from runtime.sealing import NONCE_BYTES
 
 FILE = "master.key"
 
@@ -50,50 +47,12 @@ class MasterKey:
 
 def master_key(given: str | None, file: Path) -> MasterKey:
     """The master key that was given (base64), or that stands in the file. Raises MasterKeyError."""
-    if given is not None:
-        return MasterKey(_read(given, "keys.master"))
-    try:
-        mode = stat.S_IMODE(file.stat().st_mode)
-        text = file.read_text()
-    except OSError as error:
-        raise MasterKeyError(
-            "There is no master key.", why=f"{file}: {error.strerror}",
-            hint="set MILEPOST_KEYS_MASTER, or name the file with MILEPOST_KEYS_FILE",
-        ) from error  # fmt: skip
-    if mode & 0o077:
-        raise MasterKeyError(f"Others may read the master key in {file}.", why=f"mode {mode:o}", hint=f"chmod 600 {file}")
-    return MasterKey(_read(text.strip(), str(file)))
+    return MasterKey(_FILE.read(given, file))
 
 
 def make_master_key(file: Path) -> None:
     """Make the file with a new key if there is none; of several that try at once one wins. Raises MasterKeyError."""
-    if file.exists():
-        return
-    scratch = file.with_name(f".{file.name}-{secrets.token_hex(8)}")
-    try:
-        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as out:
-            out.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
-            out.flush()
-            os.fsync(out.fileno())  # what it wraps is of no use without it
-        try:
-            os.link(scratch, file)
-        except FileExistsError:
-            pass
-        finally:
-            scratch.unlink()
-    except OSError as error:
-        raise MasterKeyError(f"The master key cannot be written to {file}.", why=error.strerror or str(error)) from error
+    _FILE.make(file)
 
 
-def _read(text: str, where: str) -> bytes:
-    try:
-        secret = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        secret = b""
-    if len(secret) != KEY_BYTES:
-        raise MasterKeyError(
-            f"The master key in {where} is malformed.", why=f"it is {KEY_BYTES} bytes in base64",
-            hint="head -c 32 /dev/urandom | base64",
-        )  # fmt: skip
-    return secret
+_FILE = KeyFile("master key", "keys.master", MasterKeyError)

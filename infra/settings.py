@@ -125,6 +125,22 @@ class Cloud(_Group):
     access_key_id: str | None = None
     access_key_secret: SecretStr | None = None
     demo: bool = Field(True, description="a cloud of our own on loopback instead of a real one")
+    demo_pace_s: float = Field(2.0, ge=0, description="how long starting and stopping take in the demo cloud")
+
+
+class Aws(_Group):
+    """AWS, where the agent works on servers there."""
+
+    tools: bool = Field(False, description="offer the EC2 tools; on by itself where a key or an endpoint is set")
+    region: str = "us-east-1"
+    endpoint: str | None = Field(None, description="in place of every service's own, such as http://127.0.0.1:5000")
+    access_key_id: str | None = Field(None, description="if not set, what boto3 finds: environment, profile, role")
+    access_key_secret: SecretStr | None = None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the EC2 tools are offered."""
+        return self.tools or self.endpoint is not None or self.access_key_id is not None
 
 
 class Keys(_Group):
@@ -135,6 +151,20 @@ class Keys(_Group):
     file: Path | None = Field(None, description="where it stands; master.key of the data directory, made at the first start")
 
 
+class Capability(_Group):
+    """The rights to call tools that the conductor signs."""
+
+    key: SecretStr | None = Field(None, description="signs them: an Ed25519 seed, 32 bytes in base64; in place of the file")
+    file: Path | None = Field(
+        None, description="where it stands; capability.key of the data directory, made at the first start"
+    )
+    keys: str | None = Field(
+        None, description="public keys that hosts of tools trust, ID=BASE64,...; those of the data directory if not set, or"
+        " else those that the conductor tells",
+    )  # fmt: skip
+    ttl_s: float = Field(900, ge=10, le=86_400, description="seconds that a right lasts")
+
+
 class Services(_Group):
     """How many processes of each service `milepost up` starts."""
 
@@ -142,6 +172,7 @@ class Services(_Group):
     llm: NonNegativeInt = 1
     retrieval: NonNegativeInt = 1
     memory: NonNegativeInt = 1
+    policy: NonNegativeInt = 1
     tools: NonNegativeInt = 1
     recorder: NonNegativeInt = 1
 
@@ -169,7 +200,9 @@ class Settings(BaseSettings):
     postgres: Postgres = Field(default_factory=Postgres)
     model: Model = Field(default_factory=Model)
     cloud: Cloud = Field(default_factory=Cloud)
+    aws: Aws = Field(default_factory=Aws)
     keys: Keys = Field(default_factory=Keys)
+    capability: Capability = Field(default_factory=Capability)
     services: Services = Field(default_factory=Services)
 
     @classmethod

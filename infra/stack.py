@@ -46,7 +46,12 @@ class NotRunning(StackError):
     """No stack runs in this data directory."""
 
     def __init__(self, home: Path) -> None:
-        super().__init__(f"Milepost is not running in {home}.", hint="milepost up")
+        beside = (folder / home.name for folder in home.absolute().parents[1:])
+        above = next((each for each in beside if (each / "stack.json").exists()), None)
+        super().__init__(
+            f"Milepost is not running in {home}.", why=f"it was started in {above}" if above else "",
+            hint=f"export MILEPOST_HOME={above}" if above else "milepost up",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

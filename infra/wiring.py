@@ -6,29 +6,34 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from infra import garbage, logs, master_key
+from infra import capability_keys, garbage, logs, master_key
 from infra.jetstream import streams
 from infra.jetstream.bus import JetStreamBus
 from infra.jetstream.connection import Connection, connect, hear_always
+from infra.jetstream.leftovers import Leftovers
 from infra.jetstream.log import JetStreamLog
+from infra.jetstream.payloads import JetStreamBlobs
 from infra.master_key import MasterKey
 from infra.processes import announce_ready
-from infra.settings import Settings, load
+from infra.settings import Aws, Cloud, Settings, load
+from runtime.capability import Issuer, KeyPairs
 from runtime.clock import SystemClock
 from runtime.conductor import Conductor
 from runtime.keyring import BusKeyring
+from runtime.payloads import Payloads, SealedPayloads
 from runtime.sealing import Keyring, Sealing
 from runtime.service import Service, Worker, serve
 from runtime.timer import timer_service
 from schemas import subjects
 from schemas.errors import MilepostError, first_error
+from schemas.tools import Beat
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -36,13 +41,18 @@ if TYPE_CHECKING:
     from infra.postgres.engine import Role
     from services.llm.model import TextModel
     from services.retrieval.embedder import Embedder
+    from services.tools.gate import Gate, KeySource
     from services.tools.ledger import EffectLedger
+    from services.tools.service import Toolbox
+    from services.tools.shelf import Shelf
     from tool_adapters.tool import Tool
 
 log = structlog.get_logger("infra.wiring")
 
 Work = Coroutine[None, None, None]
 SWEEP_S = 15.0
+RESERVED_LANES = frozenset({"builtin", "memory", "bus", "main"})
+"""Lanes of the stack's own hosts: nothing is imported into them."""
 
 
 @dataclass(slots=True)
@@ -57,6 +67,7 @@ class World:
     clock: SystemClock
     name: str
     readiness: list[asyncio.Event]
+    ledger: EffectLedger | None = None
 
     def worker(self, service: Service) -> Coroutine[None, None, None]:
         """A worker for a service, whose readiness counts for the process."""
@@ -158,25 +169,29 @@ async def _conductor(world: World) -> list[Work]:
     if world.settings.nats.monitor and world.settings.nats.sync_always:
         await check_durable(world.settings.nats.monitor)
     await streams.ensure(world.connection, world.clock.now())
-    conductor = Conductor(world.log, world.bus, world.clock, name=world.name, sweep_s=SWEEP_S)
+    issuer = Issuer(_signing_keys(world.settings), ttl_s=world.settings.capability.ttl_s)
+    conductor = Conductor(world.log, world.bus, world.clock, name=world.name, sweep_s=SWEEP_S, issuer=issuer)
     world.connection.on_reconnect.append(conductor.resend_all)
     ready = asyncio.Event()
     world.readiness.append(ready)
-    return [conductor.run(ready), world.worker(timer_service(world.clock))]
+    leftovers = Leftovers(world.connection, world.log, world.bus)
+    return [conductor.run(ready), world.worker(timer_service(world.clock)), leftovers.run()]
 
 
 async def _llm(world: World) -> list[Work]:
+    from services.llm.caller import NAME, CallerModel
     from services.llm.models import Models
     from services.llm.service import llm_service
 
     settings = world.settings
+    calls = world.worker(llm_service(Models.of(CallerModel()), world.clock, at_once=64, lane=NAME))
     if settings.model.scripted:
         from services.llm.scripted import ScriptedModel
 
         scripted = Models.of(ScriptedModel.load(settings.model.scripted))
-        return [world.worker(llm_service(scripted, world.clock, at_once=64))]
+        return [world.worker(llm_service(scripted, world.clock, at_once=64)), calls]
     models = Models(settings.model.name, lambda name: bring_model(settings, name))
-    return [world.worker(llm_service(models, world.clock)), models.load()]
+    return [world.worker(llm_service(models, world.clock)), calls, models.load()]
 
 
 async def _retrieval(world: World) -> list[Work]:
@@ -210,7 +225,6 @@ async def _memory(world: World) -> list[Work]:
     from services.memory.remember import LANE, RememberTool
     from services.memory.service import memory_service
     from services.memory.upkeep import Upkeep
-    from services.tools.service import Toolbox
 
     engine, embed = _engine(world.settings), embedding(world.bus)
     store, facts = PostgresConversationStore(engine), PostgresFactStore(engine)
@@ -222,19 +236,73 @@ async def _memory(world: World) -> list[Work]:
     forgettings = PostgresForgettings(_engine(world.settings, "milepost_keeper"))
     forgetter = Forgetter(keys, forgettings, store, world.log, world.bus, world.clock, name=world.name)
     forgetter.answer(service)
-    toolbox = Toolbox([RememberTool(facts, world.clock)], open_ledger(world.settings), world.clock, lane=LANE)
-    work = [world.worker(service), world.worker(toolbox.service()), upkeep.run(), forgetter.work()]
+    toolbox = open_toolbox(world, [RememberTool(facts, world.clock)], LANE)
+    work = [world.worker(service), world.worker(toolbox.service()), toolbox.upkeep(), upkeep.run(), forgetter.work()]
     await toolbox.register(world.bus)
     return work
 
 
-async def _tools(world: World) -> list[Work]:
-    from services.tools.service import Toolbox
+async def _policy(world: World) -> list[Work]:
+    from infra.postgres.policies import PostgresPolicyStore
+    from services.policy.questions import Questions
+    from services.policy.service import policy_service
 
-    toolbox = Toolbox(_shipped_tools(world.settings), open_ledger(world.settings), world.clock, lane="builtin")
-    work = world.worker(toolbox.service())
+    store = PostgresPolicyStore(_engine(world.settings), _engine(world.settings, ping=False))
+    questions = Questions(store, world.clock, world.bus.tell)
+    return [world.worker(policy_service(store, world.clock, journal=world.log, questions=questions))]
+
+
+async def _tools(world: World) -> list[Work]:
+    open_ = toolboxes(world)
+    toolbox = open_(_shipped_tools(world.settings), "builtin")
+    service = toolbox.service()
+    imported = _imported_tools(world, service, open_)
+    work = world.worker(service)
     await toolbox.register(world.bus)
-    return [work]
+    return [work, toolbox.upkeep(), imported, *_bus_tools(world, open_)]
+
+
+def _imported_tools(world: World, service: Service, open_: OpenToolbox) -> Work:
+    """The hosts of what was imported. service: answers the questions about it."""
+    from infra.postgres.tool_sources import PostgresSourceStore
+    from infra.tool_kinds import Surroundings, open_source
+    from runtime.client import Client
+    from services.tools.hosting import Hosting
+    from services.tools.source_questions import SourceQuestions
+    from tool_adapters.agent import AT_ONCE as AGENTS_AT_ONCE
+    from tool_adapters.agent import LANE as AGENT_LANE
+
+    store = PostgresSourceStore(_engine(world.settings), _engine(world.settings, "milepost_keeper"))
+    SourceQuestions(store, world.bus, RESERVED_LANES).answer(service)
+    around = Surroundings(
+        world.settings.home, world.bus, lambda tenant, user: Client(world.log, world.bus, world.clock, tenant=tenant, user=user)
+    )
+
+    async def host(shelf: Shelf, lane: str) -> None:
+        toolbox = open_(shelf, lane, hears=False)  # the host of the built-in tools hears for all of the process
+        service = toolbox.service()
+        if lane.startswith(AGENT_LANE):
+            service.at_once = AGENTS_AT_ONCE
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Worker(service, world.log, world.bus, world.clock, name=world.name).run())
+            group.create_task(toolbox.upkeep())
+
+    ready = asyncio.Event()
+    world.readiness.append(ready)
+    return Hosting(store, world.bus, lambda source: open_source(source, around), host).run(ready)
+
+
+def _bus_tools(world: World, open_: OpenToolbox) -> list[Work]:
+    """The host of tools that answer on subjects by themselves."""
+    from infra.jetstream.listeners import tools_heard
+    from services.tools import bus_host
+
+    monitor = world.settings.nats.monitor
+    listeners = bus_host.Listeners(lambda: tools_heard(monitor))
+    toolbox = open_(bus_host.BusShelf(world.bus), bus_host.LANE, hears=False)
+    service = toolbox.service()
+    service.pulse = listeners.beside(service.pulse or Beat)
+    return [world.worker(service), toolbox.upkeep(), listeners.watch()]
 
 
 async def _recorder(world: World) -> list[Work]:
@@ -250,6 +318,7 @@ BUILDERS: dict[str, Callable[[World], Awaitable[list[Work]]]] = {
     "llm": _llm,
     "retrieval": _retrieval,
     "memory": _memory,
+    "policy": _policy,
     "tools": _tools,
     "recorder": _recorder,
 }
@@ -258,7 +327,7 @@ BUILDERS: dict[str, Callable[[World], Awaitable[list[Work]]]] = {
 # --- parts ----------------------------------------------------------------------------------------
 
 
-def _engine(settings: Settings, role: Role = "milepost_service") -> AsyncEngine:
+def _engine(settings: Settings, role: Role = "milepost_service", *, ping: bool = True) -> AsyncEngine:
     """The database as a role that owns none of its tables."""
     from infra.postgres import engine
 
@@ -267,7 +336,7 @@ def _engine(settings: Settings, role: Role = "milepost_service") -> AsyncEngine:
             "No Postgres is known.", why="neither --postgres nor MILEPOST_POSTGRES_URL is set", hint="milepost up"
         )
     login = settings.postgres.service_url if role == "milepost_service" else settings.postgres.keeper_url
-    return engine.connect(login) if login else engine.connect(settings.postgres.url, role=role)
+    return engine.connect(login, ping=ping) if login else engine.connect(settings.postgres.url, role=role, ping=ping)
 
 
 def master_key_file(settings: Settings) -> Path:
@@ -280,11 +349,89 @@ def _master_key(settings: Settings) -> MasterKey:
     return master_key.master_key(given, master_key_file(settings))
 
 
-def open_ledger(settings: Settings) -> EffectLedger:
-    """The ledger that every tool host of the stack shares."""
+def capability_file(settings: Settings) -> Path:
+    """Where the key that signs capabilities stands if it is not given; its public halves stand beside it."""
+    return settings.capability.file or settings.home / capability_keys.FILE
+
+
+def _signing_keys(settings: Settings) -> KeyPairs:
+    """The conductor's keys: given, or in their file, which is made if it is nobody's to bring."""
+    given, file = settings.capability.key, capability_file(settings)
+    if given is None and settings.capability.file is None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        capability_keys.make_capability_keys(file)
+    pairs = capability_keys.GivenKey(given.get_secret_value()) if given else capability_keys.KeysInFiles(file)
+    try:
+        capability_keys.publish(file, pairs.signing())
+    except OSError as error:
+        log.warning("public keys not written", why=str(error), next="set MILEPOST_CAPABILITY_KEYS where tools are hosted")
+    return pairs
+
+
+def _public_keys(world: World) -> KeySource:
+    """The keys that a host of tools trusts: those that are set, those of its data directory, or those that the bus tells."""
+    from services.tools.gate import keys_from_the_bus
+
+    pinned, file = world.settings.capability.keys, capability_keys.public_file(capability_file(world.settings))
+    told = keys_from_the_bus(world.bus)
+
+    async def source() -> Mapping[str, bytes]:
+        if pinned:
+            return capability_keys.parsed(pinned)
+        return capability_keys.read_public(file) or await told()
+
+    return source
+
+
+def open_gate(world: World, ledger: EffectLedger, *, tenant: str = "*") -> Gate:
+    """The gate of a host of tools: it verifies what the conductor signs, and hears what is taken back."""
+    from services.tools.gate import Gate
+    from services.tools.revocations import Revocations
+
+    return Gate(_public_keys(world), world.bus, world.clock, Revocations(world.bus, tenant=tenant), ledger)
+
+
+def open_payloads(world: World) -> Payloads:
+    """The bytes that results refer to."""
+    return SealedPayloads(JetStreamBlobs(world.connection), world.keyring)
+
+
+def open_ledger(world: World) -> EffectLedger:
+    """The ledger that every tool host of the stack shares; a process opens it once, for the sake of its connections."""
     from infra.postgres.effects import PostgresEffectLedger
 
-    return PostgresEffectLedger(_engine(settings))
+    if world.ledger is None:
+        world.ledger = PostgresEffectLedger(_engine(world.settings, ping=False), _engine(world.settings, "milepost_keeper"))
+    return world.ledger
+
+
+class OpenToolbox(Protocol):
+    """Makes a host of tools with all that it needs; its worker and its upkeep are to be run. hears: its worker hears what the
+    gate must know; of hosts that share one, one is enough."""
+
+    def __call__(self, tools: Iterable[Tool] | Shelf, lane: str, *, hears: bool = True) -> Toolbox: ...
+
+
+def toolboxes(world: World, *, tenant: str = "*") -> OpenToolbox:
+    """Makes the hosts of one process: they share ledger, gate and payloads."""
+    from services.tools.argument_secrets import Secrets
+    from services.tools.service import Toolbox
+
+    ledger, payloads, secrets = open_ledger(world), open_payloads(world), Secrets(world.settings.home / "secrets")
+    gate = open_gate(world, ledger, tenant=tenant)
+
+    def make(tools: Iterable[Tool] | Shelf, lane: str, *, hears: bool = True) -> Toolbox:
+        return Toolbox(
+            tools, ledger, world.clock, lane=lane, tenant=tenant, gate=gate, hears=gate.hears if hears else None,
+            payloads=payloads, secrets=secrets, journal=world.log, name=world.name,
+        )  # fmt: skip
+
+    return make
+
+
+def open_toolbox(world: World, tools: Iterable[Tool] | Shelf, lane: str, *, tenant: str = "*") -> Toolbox:
+    """A host of tools alone in its process, or beside others that are of another kind."""
+    return toolboxes(world, tenant=tenant)(tools, lane)
 
 
 async def bring_model(settings: Settings, name: str) -> TextModel:
@@ -341,20 +488,42 @@ async def embedder_folder(home: Path, *, offline: bool) -> Path:
 
 def _shipped_tools(settings: Settings) -> list[Tool]:
     from tool_adapters.builtin import builtin_tools
+    from tool_adapters.library import library_tools
+    from tool_adapters.library.access import Access
 
-    tools = builtin_tools()
-    cloud = settings.cloud
-    if cloud.endpoint or cloud.access_key_id:
-        from tool_adapters.aliyun.client import EcsConfig
-        from tool_adapters.aliyun.ecs import ecs_tools
-
-        secret = cloud.access_key_secret.get_secret_value() if cloud.access_key_secret else None
-        config = EcsConfig(
-            region=cloud.region, endpoint=cloud.endpoint, protocol=cloud.protocol, access_key_id=cloud.access_key_id,
-            access_key_secret=secret,
-        )  # fmt: skip
-        tools.extend(ecs_tools(config))
+    tools = [*builtin_tools(), *library_tools(Access.of(os.environ)), *_ecs_tools(settings.cloud)]
+    if settings.aws.is_wanted:
+        tools.extend(_aws_tools(settings.aws))
     return tools
+
+
+def _ecs_tools(cloud: Cloud) -> list[Tool]:
+    """They are there without keys, too, and then say what to set; not without the SDK that their cards come from."""
+    from tool_adapters.aliyun.client import EcsConfig
+    from tool_adapters.aliyun.ecs import ecs_tools
+    from tool_adapters.tool import InvalidTool
+
+    secret = cloud.access_key_secret.get_secret_value() if cloud.access_key_secret else None
+    config = EcsConfig(
+        region=cloud.region, endpoint=cloud.endpoint, protocol=cloud.protocol, access_key_id=cloud.access_key_id,
+        access_key_secret=secret,
+    )  # fmt: skip
+    try:
+        return ecs_tools(config)
+    except InvalidTool as error:
+        if cloud.endpoint or cloud.access_key_id:
+            raise
+        log.info("no tools for Alibaba Cloud", why=error.what, hint=error.hint)
+        return []
+
+
+def _aws_tools(aws: Aws) -> list[Tool]:
+    from tool_adapters.aws.client import AwsConfig
+    from tool_adapters.aws.ec2 import ec2_tools
+
+    secret = aws.access_key_secret.get_secret_value() if aws.access_key_secret else None
+    config = AwsConfig(aws.region, aws.endpoint, aws.access_key_id, secret)
+    return ec2_tools(aws.region, lambda: config)
 
 
 async def _demo_cloud(settings: Settings) -> None:
@@ -363,7 +532,8 @@ async def _demo_cloud(settings: Settings) -> None:
 
     host, _, port = (settings.cloud.endpoint or "").rpartition(":")
     keys = {DEMO_ACCESS_KEY_ID: DEMO_ACCESS_KEY_SECRET}
-    async with running(host, int(port), settings.home / "demo-cloud.sqlite", keys):
+    state, pace_s = settings.home / "demo-cloud.sqlite", settings.cloud.demo_pace_s
+    async with running(host, int(port), state, keys, transition_s=pace_s):
         (settings.home / CLOUD_PORT).write_text(port)
         announce_ready()
         await asyncio.Event().wait()

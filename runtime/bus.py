@@ -70,7 +70,8 @@ class Bus(Protocol):
         ...
 
     async def ask(self, subject: str, data: bytes, timeout_s: float) -> bytes:
-        """Ask a service. Raises Unreachable when none answers, MilepostError when it answers with an error."""
+        """Ask a service. Raises NobodyAnswers when there is none, Unreachable when it does not answer in time, MilepostError
+        when it answers with an error."""
         ...
 
     def serve(

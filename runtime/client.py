@@ -1,21 +1,24 @@
-"""The client of a run: ask, follow, approve, cancel. All it needs is a log and a bus."""
+"""The client of a run: ask, follow, approve, answer, cancel. All it needs is a log and a bus."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from runtime import policy
 from runtime.bus import Bus
+from runtime.children import child_key, child_run, children_of
 from runtime.clock import Clock
 from runtime.fold import Folded
 from runtime.log import Log, Stored
 from runtime.sealing import Erased
 from runtime.state import RunState
 from schemas.agent import AgentSpec
-from schemas.commands import EndRun, RequestApproval
+from schemas.canonical import JsonObject
+from schemas.commands import AskPerson, EndRun, RequestApproval
 from schemas.envelope import DECIDER, new_fact, source_of
 from schemas.errors import MilepostError
 from schemas.events import (
@@ -25,12 +28,15 @@ from schemas.events import (
     ApprovalRefused,
     CancelRequested,
     Event,
+    Parent,
+    PersonAnswered,
     RunCancelled,
     RunCompleted,
     RunFailed,
     RunRequested,
 )
 from schemas.ids import CANCEL_SLOT, REQUEST_SLOT, CommandId, RunId, run_id, segment_of
+from schemas.policy import Scope
 
 SEGMENT_OVERLAP = timedelta(days=2)
 
@@ -41,6 +47,32 @@ class UnknownRun(MilepostError):
 
 class TooLate(MilepostError):
     """The question has been answered, or the run has ended."""
+
+
+class NotAllowed(MilepostError):
+    """The write is another person's to approve."""
+
+    def __init__(self, run: RunId, asked: RequestApproval, by: str) -> None:
+        whose = f"{asked.not_by} may not, who asked for it" if by == asked.not_by else f"it is for {', '.join(asked.approvers)}"
+        super().__init__(
+            f"{by} may not approve this call of {asked.call.name}.", why=whose,
+            hint=f"another person: milepost approvals approve {run} --by NAME",
+        )  # fmt: skip
+
+
+class OnlyOnce(MilepostError):
+    """The write can be allowed this once only."""
+
+    def __init__(self, asked: RequestApproval) -> None:
+        super().__init__(
+            f"This call of {asked.call.name} can be allowed once, not for longer.",
+            why="it is a repeat, or has an argument that nobody named",
+            hint="approve it without a scope",
+        )  # fmt: skip
+
+
+class UnfittingAnswer(MilepostError):
+    """The answer does not have the fields that the tool asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +100,25 @@ class Client:
         self._source = source_of("client", user)
 
     async def ask(
-        self, task: str, *, agent: AgentSpec | None = None, conversation: str | None = None, key: str | None = None
-    ) -> Asked:
+        self, task: str, *, agent: AgentSpec | None = None, conversation: str | None = None, key: str | None = None,
+        parent: Parent | None = None,
+    ) -> Asked:  # fmt: skip
         """Begin a run. The same key (of the same tenant) is the same run, however often it is asked.
 
-        key: the caller's idempotency key; without one every call is a new run. Raises Unreachable,
-        ProtocolError for names that are no tokens, pydantic's ValidationError for an empty task, BeingForgotten.
+        key: the caller's idempotency key; without one every call is a new run. parent: the call whose run this is to be;
+        the key is then the call's. Raises Unreachable, ProtocolError for names that are no tokens, pydantic's
+        ValidationError for an empty task, BeingForgotten.
         """
         now = self._clock.now()
+        key = child_key(parent.command) if parent else key
         event = RunRequested(
-            agent=agent or AgentSpec(), task=task, user=self.user,
+            agent=agent or AgentSpec(), task=task, user=self.user, parent=parent,
             conversation=conversation or f"c-{secrets.token_hex(8)}", key=key or secrets.token_hex(16),
         )  # fmt: skip
-        run = await self._known_before(event.key, key is not None) or run_id(self.tenant, event.key, segment_of(now))
+        if parent:
+            run = child_run(self.tenant, parent.run, parent.command)
+        else:
+            run = await self._known_before(event.key, key is not None) or run_id(self.tenant, event.key, segment_of(now))
         return Asked(run, await self._state(run, REQUEST_SLOT, event, None))
 
     async def _known_before(self, key: str, given: bool) -> RunId | None:
@@ -121,10 +159,19 @@ class Client:
                     return
                 yield Update(stored, folded.state)
 
-    async def approve(self, run: RunId, approval: CommandId, *, by: str | None = None) -> None:
-        """Allow the planned write that waits under this command. Raises TooLate, UnknownRun."""
+    async def approve(self, run: RunId, approval: CommandId, *, by: str | None = None, scope: Scope = "once") -> None:
+        """Allow the planned write that waits under this command.
+
+        scope: this call; this tool for the rest of the conversation; these arguments for good. Raises NotAllowed, OnlyOnce,
+        TooLate, UnknownRun.
+        """
         asked, key = await self._asked(run, approval)
-        granted = ApprovalGranted(command=asked, by=by or self.user, approval_hash=asked.approval_hash)
+        who = by or self.user
+        if not policy.may_approve(asked, who):
+            raise NotAllowed(run, asked, who)
+        if scope != "once" and not policy.may_stand(asked):
+            raise OnlyOnce(asked)
+        granted = ApprovalGranted(command=asked, by=who, approval_hash=asked.approval_hash, scope=scope)
         await self._answer(run, approval, granted, key)
 
     async def refuse(self, run: RunId, approval: CommandId, *, reason: str = "", by: str | None = None) -> None:
@@ -132,12 +179,29 @@ class Client:
         asked, key = await self._asked(run, approval)
         await self._answer(run, approval, ApprovalRefused(command=asked, by=by or self.user, reason=reason), key)
 
+    async def answer(self, run: RunId, question: CommandId, content: JsonObject | None, *, by: str | None = None) -> None:
+        """Answer what a tool wants to know; None: the person would not. Raises UnfittingAnswer, TooLate, UnknownRun."""
+        state = await self.state(run)
+        ask = state.questions().get(question)
+        if ask is None:
+            raise TooLate("That question does not wait any more.", hint=f"milepost runs show {run}")
+        if content is not None:
+            _check_answer(ask, content)
+        answered = PersonAnswered(command=ask, by=by or self.user, accepted=content is not None, content=content or {})
+        await self._answer(run, question, answered, state.datakey)
+
     async def cancel(self, run: RunId, *, reason: str = "") -> None:
-        """Ask the run to stop; writes under way are awaited. Cancelling twice is harmless. Raises TooLate, UnknownRun."""
+        """Ask the run, and those below it, to stop; writes under way are awaited. Cancelling twice is harmless.
+
+        Raises TooLate, UnknownRun.
+        """
         state = await self.state(run)
         if state.phase == "ended":
             raise TooLate(f"Run {run} has ended.", hint=f"milepost runs show {run}")
         await self._state(run, CANCEL_SLOT, CancelRequested(by=self.user, reason=reason), state.datakey)
+        for child in children_of(state).values():  # their host does so too, if it lives
+            with suppress(TooLate, UnknownRun, Erased):
+                await self.cancel(child, reason=f"run {run} was cancelled")
 
     async def _asked(self, run: RunId, approval: CommandId) -> tuple[RequestApproval, str | None]:
         state = await self.state(run)
@@ -156,6 +220,26 @@ class Client:
             event, run=run, tenant=self.tenant, slot=slot, source=source, time=self._clock.now(), decider=DECIDER,
             datakey=datakey,
         ))  # fmt: skip
+
+
+def _check_answer(ask: AskPerson, content: JsonObject) -> None:
+    """Raises UnfittingAnswer; a schema that is none itself refuses nothing."""
+    import jsonschema_rs  # slow to load, and few tools ask
+
+    def fetch(uri: str) -> JsonObject:
+        raise ValueError(f"{uri} is outside the question, and nothing is fetched")
+
+    try:
+        fields = jsonschema_rs.Draft202012Validator(ask.question.fields, retriever=fetch)
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError):
+        return
+    wrong = next(iter(fields.iter_errors(content)), None)
+    if wrong is not None:
+        where = ".".join(str(part) for part in wrong.instance_path)
+        raise UnfittingAnswer(
+            "The answer does not fit the question.", why=f"{where}: {wrong.message}" if where else wrong.message,
+            hint="the question says which fields it has",
+        )  # fmt: skip
 
 
 def _ended(state: RunState, event: Event, at: datetime) -> RunState:

@@ -6,11 +6,15 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
+from pydantic import ValidationError
 
+from runtime import capability
 from runtime.advance import Decision
-from runtime.bus import Bus, ServiceInfo
+from runtime.bus import Bus, Reply, ServiceInfo
+from runtime.capability import Issuer, Wanted
 from runtime.clock import Clock
 from runtime.errors import Retryable, Unreachable
 from runtime.fold import Folded
@@ -20,17 +24,19 @@ from runtime.orders import order_of
 from runtime.sealing import Erased
 from runtime.state import RunState
 from schemas import subjects
-from schemas.commands import AnyCommand, EndRun, RequestApproval
-from schemas.envelope import DECIDERS, Fact, encode, new_fact, source_of
+from schemas.canonical import canonical, read_json
+from schemas.commands import AnyCommand, AskPerson, CallTool, EndRun, PlanCall, RequestApproval
+from schemas.envelope import DECIDERS, Fact, Order, encode, new_fact, source_of
 from schemas.errors import ProtocolError
 from schemas.events import AnyEvent, Failure, RunCancelled, RunCompleted, RunFailed, StepFailed
-from schemas.ids import END_SLOT, CommandId, RunId
+from schemas.ids import END_SLOT, CommandId, RunId, checked_run
 from schemas.sealing import Sealed
 
 log = structlog.get_logger("runtime.conductor")
 
 GROUP = "conductor"
 KEPT_RUNS = 20_000
+QUESTION_BYTES = 4096
 
 
 class _Run:
@@ -50,11 +56,13 @@ class Conductor:
     Any number may run at once: they decide the same, ids make repeated sending harmless. A gap in the
     shared feed means that another conductor took a fact, so what is in memory is read up from the log
     before it is used. Every run that has not ended is looked at again every `sweep_s`
-    seconds, whoever began it.
+    seconds, whoever began it. issuer: signs what it asks of hosts of tools.
     """
 
-    def __init__(self, journal: Log, bus: Bus, clock: Clock, *, name: str, sweep_s: float = 30.0) -> None:
-        self._log, self._bus, self._clock = journal, bus, clock
+    def __init__(
+        self, journal: Log, bus: Bus, clock: Clock, *, name: str, sweep_s: float = 30.0, issuer: Issuer | None = None
+    ) -> None:
+        self._log, self._bus, self._clock, self._issuer = journal, bus, clock, issuer
         self._source = source_of("conductor", name)
         self._sweep_s = sweep_s
         self._runs: OrderedDict[RunId, _Run] = OrderedDict()
@@ -67,7 +75,8 @@ class Conductor:
     async def run(self, ready: asyncio.Event | None = None) -> None:
         """Conduct until cancelled; what is under way is finished first."""
         info = ServiceInfo("conductor", "1.0.0", "folds the facts of runs and decides what comes next")
-        async with self._bus.serve(info, {}, self.stats), self._bus.hear(subjects.forget("*"), self._on_forget):
+        answers: dict[str, Reply] = {"capability": self._vouch, "capability_keys": self._keys} if self._issuer else {}
+        async with self._bus.serve(info, answers, self.stats), self._bus.hear(subjects.forget("*"), self._on_forget):
             if ready:
                 ready.set()
             try:
@@ -205,15 +214,42 @@ class Conductor:
         if isinstance(command, EndRun):
             await self._state(state, END_SLOT, _ending(command, state), decision)
             return
-        order = order_of(decision, state, source=self._source, time=now)
         try:
-            if isinstance(command, RequestApproval):
+            order = self._signed(order_of(decision, state, source=self._source, time=now), state)
+            if isinstance(command, RequestApproval | AskPerson):
                 await self._bus.tell(subjects.ask(state.tenant, state.run, decision.id), encode(order))
             else:
                 await self._bus.send(order, resent=resent)
         except ProtocolError as error:  # it can never be sent: too large, or nothing the bus may carry
             failure = Failure(type=type(error).__name__, what=error.what, why=error.why, hint=error.hint)
             await self._state(state, decision.id, StepFailed(command=command, failure=failure), decision)
+
+    def _signed(self, order: Order, state: RunState) -> Order:
+        """With the right to do it, if it is for a host of tools."""
+        if self._issuer is None or state.request is None or not isinstance(order.body, PlanCall | CallTool):
+            return order
+        right = self._issuer.issue(order, state.request, self._clock.now())
+        return replace(order, material={**order.material, capability.MATERIAL: right})
+
+    async def _vouch(self, raw: bytes) -> bytes:
+        """Wanted -> a fresh capability for the command as it is outstanding now, or none."""
+        try:
+            wanted = Wanted.model_validate(read_json(raw, limit=QUESTION_BYTES))
+        except ValidationError as error:
+            raise ProtocolError("The question names no command.", why=str(error)[:300]) from error
+        run = self._runs.get(checked_run(wanted.run)) or _Run(RunId(wanted.run))
+        with suppress(Erased):
+            async with run.lock:
+                await self._read_up(run, -1)
+        state, decision = run.folded.state, run.folded.open.get(CommandId(wanted.command))
+        if decision is None or decision.id not in state.outstanding or state.tenant != wanted.tenant or state.erased:
+            return canonical({"capability": None})
+        order = self._signed(order_of(decision, state, source=self._source, time=self._clock.now()), state)
+        return canonical({"capability": order.material.get(capability.MATERIAL)})
+
+    async def _keys(self, _: bytes) -> bytes:
+        """The public keys that its capabilities are verified with, base64 by id."""
+        return canonical({"keys": self._issuer.told() if self._issuer else {}})
 
     async def _state(self, state: RunState, slot: str, event: AnyEvent, decision: Decision) -> None:
         await self._log.append(new_fact(

@@ -21,8 +21,16 @@ class NotYet(Exception):
         self.delay_s = delay_s
 
 
+class NotAsked(Exception):
+    """The order is not what was asked under its name: it is dropped without an answer, which would stand in another's place."""
+
+
 class Unreachable(Retryable):
     """The bus, the log or a store does not answer."""
+
+
+class NobodyAnswers(Unreachable):
+    """What was asked reached nobody, so nothing was done."""
 
 
 class Busy(Retryable):

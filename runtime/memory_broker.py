@@ -14,7 +14,7 @@ import orjson
 import structlog
 
 from runtime.bus import CardChange, Hear, Reply, ServiceInfo
-from runtime.errors import Unreachable
+from runtime.errors import NobodyAnswers, Unreachable
 from runtime.log import Delivery, Stored
 from runtime.sealing import Erased, Sealing, in_time
 from schemas import subjects
@@ -228,7 +228,7 @@ class MemoryBroker:
     async def ask(self, subject: str, data: bytes, timeout_s: float) -> bytes:
         reply = self._answers.get(subject)
         if reply is None:
-            raise Unreachable(f"Nobody answers {subject}.", hint="milepost status")
+            raise NobodyAnswers(f"Nobody answers {subject}.", hint="milepost status")
         try:
             async with asyncio.timeout(timeout_s):
                 return await reply(data)

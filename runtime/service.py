@@ -14,7 +14,7 @@ import structlog
 
 from runtime.bus import Bus, Hear, Reply, ServiceInfo
 from runtime.clock import Clock
-from runtime.errors import NotYet, Retryable, Unreachable
+from runtime.errors import NotAsked, NotYet, Retryable, Unreachable
 from runtime.log import Delivery, Log
 from runtime.sealing import Erased
 from schemas import subjects
@@ -180,8 +180,8 @@ class Worker:
             log.warning("tried again", error=error.what, why=error.why, attempt=delivery.attempt, pause_s=pause)
             with suppress(Retryable):
                 await delivery.again(pause)
-        except Erased:
-            log.info("dropped", why="its user was forgotten")
+        except (Erased, NotAsked) as error:
+            log.info("dropped", why="its user was forgotten" if isinstance(error, Erased) else str(error))
             with suppress(Retryable):
                 await delivery.ack()
         except Exception:
@@ -230,7 +230,7 @@ class Worker:
         try:
             context = Context(order, delivery.attempt, partial(self._append, order), self._bus.tell)
             return await self._patiently(lambda: handle(order.body, context))
-        except (NotYet, asyncio.CancelledError):
+        except (NotYet, NotAsked, asyncio.CancelledError):
             raise
         except Retryable as error:
             if limit and delivery.attempt >= limit:

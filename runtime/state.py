@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from schemas.commands import AnyCommand, EndRun, RequestApproval
+from schemas.canonical import JsonObject
+from schemas.commands import AnyCommand, AskPerson, EndRun, RequestApproval
 from schemas.envelope import DECIDER
 from schemas.events import CallPlanned, Failure, Passage, RunRequested, Summary, Turn, TurnResult, UserFact
 from schemas.ids import CommandId, EventId, RunId
 from schemas.messages import Message
+from schemas.policy import Verdict
 from schemas.tools import ToolCall, ToolCard
 
-__all__ = ["OpenCall", "Phase", "Plan", "RunState", "changed"]
+__all__ = ["Judged", "OpenCall", "Phase", "Plan", "Replied", "RunState", "changed"]
 
 Phase: TypeAlias = Literal["new", "gathering", "queued", "deciding", "acting", "closing", "ended"]
 
@@ -28,12 +31,38 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """What the rules make of a write and the event that states it. priced: whether its price was known to them."""
+
+    event: EventId
+    verdict: Verdict
+    priced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """What a person answered to a tool's question, and the event that states it. content: None for one who would not."""
+
+    event: EventId
+    question: str
+    content: JsonObject | None
+
+
+@dataclass(frozen=True, slots=True)
 class OpenCall:
-    """A call of the current generation that has no result yet."""
+    """A call of the current generation that has no result yet.
+
+    ungrounded: its arguments that nobody named. approval: the event that allowed it. replied: what persons answered to the
+    tool's questions. asked_at: since when a person is asked.
+    """
 
     call: ToolCall
     card: ToolCard
     plan: Plan | None = None
+    ungrounded: tuple[str, ...] = ()
+    judged: Judged | None = None
+    approval: EventId | None = None
+    replied: tuple[Replied, ...] = ()
     asked_at: datetime | None = None
 
 
@@ -45,8 +74,10 @@ class RunState:
     outstanding: commands without an answer. gathered: names of what is there before the first
     generation. messages: what was said in this run after the request. prompt_digest: over the prompt
     up to the first `digested` of them. open_calls: by call id.
-    receipts and refusals: by call key, so that the same write is neither done nor asked for twice. results: what later
-    turns may use of this one, each with the event that tells it.
+    receipts and refusals: by call key, so that the same write is neither done nor asked for twice. doubts: call keys by
+    the commands of which nobody knows whether they happened. results: what later turns may use of this one, each with the
+    event that tells it. returned: what each call gave, whole; told: what people wrote or approved after the request.
+    writes and spent: what was committed, and its price by currency.
     """
 
     run: RunId
@@ -76,9 +107,15 @@ class RunState:
     generation_calls: tuple[str, ...] = ()
     receipts: Mapping[str, str] = field(default_factory=dict)
     refusals: frozenset[str] = frozenset()
+    doubts: Mapping[str, str] = field(default_factory=dict)
     results: tuple[tuple[EventId, TurnResult], ...] = ()
+    returned: tuple[tuple[ToolCall, str], ...] = ()
+    told: tuple[str, ...] = ()
     steps: int = 0
     calls: int = 0
+    tokens: int = 0
+    writes: int = 0
+    spent: Mapping[str, Decimal] = field(default_factory=dict)
     waited: timedelta = timedelta()
     answer: str | None = None
     ending: EndRun | None = None
@@ -90,9 +127,18 @@ class RunState:
         """Whether a decider began it that knew one way to build a prompt, and nothing of recall."""
         return self.decider in ("1", "2")
 
+    @property
+    def before_4(self) -> bool:
+        """Whether a decider began it that knew no rules for writes, only its agent's `approval`."""
+        return self.decider in ("1", "2", "3")
+
     def approvals(self) -> dict[CommandId, RequestApproval]:
         """The approvals that wait for a person, by the command that asks."""
         return {id: command for id, command in self.outstanding.items() if isinstance(command, RequestApproval)}
+
+    def questions(self) -> dict[CommandId, AskPerson]:
+        """What tools want to know of a person, by the command that asks."""
+        return {id: command for id, command in self.outstanding.items() if isinstance(command, AskPerson)}
 
     def plan_of(self, approval: RequestApproval) -> Plan | None:
         """The plan that an approval is about."""
@@ -106,7 +152,7 @@ class RunState:
             return self.ending.outcome
         if self.phase == "queued":
             return "queued"
-        return "waiting" if self.approvals() else "open"
+        return "waiting" if self.approvals() or self.questions() else "open"
 
 
 if TYPE_CHECKING:

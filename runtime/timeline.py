@@ -7,18 +7,23 @@ from schemas.envelope import Fact
 from schemas.events import (
     ApprovalGranted,
     ApprovalRefused,
+    CallJudged,
     CallPlanned,
     CancelRequested,
+    EffectSettled,
     Event,
     Generated,
+    GrantKept,
     KnowledgeRetrieved,
     MemoryRecalled,
+    PersonAnswered,
     RunCancelled,
     RunCompleted,
     RunFailed,
     RunRequested,
     StepFailed,
     TimerFired,
+    ToolAsked,
     ToolFailed,
     ToolInDoubt,
     ToolReturned,
@@ -28,6 +33,7 @@ from schemas.events import (
     TurnReleased,
     TurnStored,
 )
+from schemas.policy import Scope
 from schemas.sealing import Sealed
 from schemas.tools import Preview, ToolCall
 
@@ -48,7 +54,8 @@ def short(text: str, width: int = WIDTH) -> str:
 def _line(event: Event) -> str:  # noqa: PLR0912  # one case an event
     match event:
         case RunRequested():
-            return f"{event.user} asks {event.agent.name}: {event.task}"
+            within = f" (called by run {event.parent.run})" if event.parent else ""
+            return f"{event.user} asks {event.agent.name}{within}: {event.task}"
         case CancelRequested():
             return f"{event.by} cancels {event.reason}"
         case MemoryRecalled():
@@ -70,13 +77,24 @@ def _line(event: Event) -> str:  # noqa: PLR0912  # one case an event
         case Generated():
             return _generated(event)
         case CallPlanned():
-            return f"plan: {preview_line(event.preview)}"
+            before = f"done before ({event.before.at}, run {event.before.run}), " if event.before else ""
+            return f"{before}plan: {preview_line(event.preview)}"
+        case CallJudged():
+            return _judged(event)
+        case GrantKept():
+            return _kept(event)
+        case ToolAsked():
+            return f"{event.command.call.name} asks: {event.question.text}"
+        case PersonAnswered():
+            return _answered(event)
+        case EffectSettled():
+            return _settled(event)
         case ToolReturned():
             return ("done before: " if event.repeated else "") + event.result.text
         case ToolFailed() | ToolInDoubt() | StepFailed() | RunFailed():
             return f"{event.failure.what} {event.failure.why}"
         case ApprovalGranted():
-            return f"{event.by} approves {_asked(event)}"
+            return f"{event.by} approves {_reach(event.scope)}{_asked(event)}"
         case ApprovalRefused():
             return f"{event.by} refuses {_asked(event)} {event.reason}"
         case TimerFired():
@@ -101,6 +119,38 @@ def _generated(event: Generated) -> str:
     if notes:
         what = f"({'; '.join(notes)}) {what}"
     return f"{short(what, WIDTH - len(usage) - 1)} {usage}"
+
+
+def _judged(event: CallJudged) -> str:
+    verdict, nowhere = event.verdict, event.command.ungrounded
+    rule = f" ({verdict.rule})" if verdict.rule else ""
+    who = ", by another person" if verdict.four_eyes else ""
+    price = ", its price first" if verdict.price_needed else ""
+    said = f"{verdict.outcome}{rule}{who}{price}" + (f": {verdict.why}" if verdict.why else "")
+    unnamed = f"; nobody named {', '.join(nowhere)}"
+    return said + (unnamed if nowhere and unnamed.removeprefix("; ") not in verdict.why else "")
+
+
+def _kept(event: GrantKept) -> str:
+    command = event.command
+    what = call_line(command.call) if command.scope == "always" else command.call.name
+    return f"kept: {command.by} approves {_reach(command.scope)}{what}"
+
+
+def _reach(scope: Scope) -> str:
+    return {"once": "", "conversation": "for this conversation ", "always": "always "}[scope]
+
+
+def _settled(event: EffectSettled) -> str:
+    found = "it happened after all" if event.happened else "it did not happen"
+    more = event.note or (event.result.text if event.result else "")
+    return f"{found}, says {event.by}" + (f": {more}" if more else "")
+
+
+def _answered(event: PersonAnswered) -> str:
+    if not event.accepted:
+        return f"{event.by} declines to answer"
+    return f"{event.by} answers: " + ", ".join(f"{name}={value}" for name, value in event.content.items())
 
 
 def _asked(event: ApprovalGranted | ApprovalRefused) -> str:

@@ -77,6 +77,10 @@ PLACES = (
         "nowhere", ("ToolRequest", "ToolAnswer"),
     ),
     Place(
+        "sources", "mp.sources.{tenant}", "Tools were imported or dropped: hosts look what there is to host.", "nowhere",
+        ("SourcesChanged",),
+    ),
+    Place(
         "cards", "mp.card.{tenant}.{lane}.{tool}", "A tool and its host; an empty message takes it back.",
         "the stream CARDS, the last one of each", ("ToolCard",),
     ),
@@ -147,6 +151,7 @@ _PLAIN: dict[str, tuple[str, Object | None]] = {
     "Revocation": ("What was taken back; until in the past: given again.", {"$ref": "#/components/schemas/Revocation"}),
     "ToolRequest": ("What a tool is asked.", {"$ref": "#/components/schemas/ToolRequest"}),
     "ToolAnswer": ("What it answers.", {"$ref": "#/components/schemas/ToolAnswer"}),
+    "SourcesChanged": ("An empty message: the subject says it all.", None),
     "Beat": ("A sign of life; an empty message is one too.", {"$ref": "#/components/schemas/Beat"}),
     "Refusal": ("What was refused and why.", {"$ref": "#/components/schemas/Refusal"}),
     "Embedding": ("SHA-256 digests of texts.", {"type": "array", "items": {"type": "string"}}),
@@ -231,6 +236,10 @@ def _operations() -> Iterator[tuple[str, Json]]:
     yield "memoryTellsForgets", _operation("send", "forgets", ["Forget"], "A person was forgotten: drop what is in memory.")
     yield "policyTellsRevokes", _operation("send", "revokes", ["Revocation"], "Hosts refuse from now on what was taken back.")
     yield "toolsAskTools", _operation("send", "tools", ["ToolRequest"], "A tool elsewhere is asked; it replies a ToolAnswer.")
+    yield (
+        "toolsTellSources",
+        _operation("send", "sources", ["SourcesChanged"], "Every host looks at once."),
+    )
     yield "toolsPublishCards", _operation("send", "cards", ["ToolCard"], "A host says which tools it has.")
     yield "toolsTellBeats", _operation("send", "beats", ["Beat"], "A host says that it lives, and how it does.")
     yield "retrievalTellsRefusals", _operation("send", "refusals", ["Refusal"], "Whoever published the card may hear why.")

@@ -63,12 +63,16 @@ class Failure(Value):
 
 
 class Parent(Value):
-    """The call in which another run began this one. root: the run that began it all; depth: 1 for the first below it."""
+    """The call in which another run began this one. root: the run that began it all; depth: 1 for the first below it.
+
+    vouched: whether a person or a tool's result of that run named all that the task names; else the task vouches for nothing.
+    """
 
     run: str
     command: str
     root: str
     depth: int = Field(ge=1, le=8)
+    vouched: bool = False
 
 
 class RunRequested(Grown, Event):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from schemas.canonical import JsonObject, canonical, digest
 from schemas.ids import Token
@@ -27,6 +27,8 @@ ANY_TIME = "00:00"
 class Hours(Value):
     """Times of the week in a time zone (IANA name); from == to is the whole day, from > to goes past midnight."""
 
+    model_config = ConfigDict(frozen=True, extra="ignore", serialize_by_alias=True)  # `from` is read again as it was written
+
     zone: str = "UTC"
     days: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
     from_: Clock = Field(default=ANY_TIME, alias="from", serialization_alias="from")
@@ -38,7 +40,10 @@ class When(Value):
 
     tools, lanes, agents, users: shell patterns (`aliyun*`). arguments: by name, a shell pattern over the value as text;
     nested names with dots. ungrounded: whether an argument came from nowhere. hours: inside; outside_hours: outside.
+    A condition that is not known is refused, for without it the rule would fit more.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tools: tuple[Pattern, ...] = ()
     lanes: tuple[Pattern, ...] = ()

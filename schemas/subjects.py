@@ -9,6 +9,7 @@ Busy      mp.busy.{tenant}.{run}.{command}         the model takes no more for n
 Stops     mp.stop.{role}.{run}                     a run was cancelled: give up its work (core)
 Revokes   mp.revoke.{tenant}                       rights to call were taken back, or given again (core)
 Tools     mp.tool.{tenant}.{tool}                  a call of a tool that answers by itself (core request and reply)
+Sources   mp.sources.{tenant}                      tools were imported or dropped: look what there is to host (core)
 Forgets   mp.forget.{tenant}                       data keys were destroyed: drop what was opened with them (core)
 Cards     mp.card.{tenant}.{lane}.{tool}           a tool and its host, last value kept
 Beats     mp.beat.{lane}                           a host of tools lives (core)
@@ -172,6 +173,11 @@ def revoke(tenant: str) -> str:
 def tool(tenant: str, name: str) -> str:
     """Where a tool that answers by itself is asked; the tenant is `*` for one that is everybody's."""
     return f"{ROOT}.tool.{'_all' if tenant == '*' else checked_token(tenant, 'tenant')}.{checked_token(name, 'tool name')}"
+
+
+def sources(tenant: str) -> str:
+    """Where every host of imported tools hears that a tenant's have changed; `*` hears of all."""
+    return f"{ROOT}.sources.{tenant if tenant == '*' else checked_token(tenant, 'tenant')}"
 
 
 def card(tenant: str, lane: str, tool: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, ClassVar, Literal, TypeAlias, cast
 
 from pydantic import (
@@ -51,11 +52,16 @@ class Grown(Value):
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
         said: dict[str, object] = dump(self)
-        fields = type(self).model_fields
-        for name in self.LATER:
-            if getattr(self, name) == fields[name].get_default(call_default_factory=True):
+        for name, default in _later(type(self)).items():
+            if getattr(self, name) == default:
                 said.pop(name, None)
         return said
+
+
+@cache
+def _later(kind: type[Grown]) -> dict[str, object]:
+    """The fields that came later, with their defaults: compared in every dump, and given to nobody."""
+    return {name: kind.model_fields[name].get_default(call_default_factory=True) for name in kind.LATER}
 
 
 class Cost(Value):
@@ -104,11 +110,13 @@ class ToolCard(Grown):
 class Beat(Value):
     """A sign of life of a host of tools, told every two seconds or so.
 
-    queue: calls that wait or are under way. failing: share of its last calls that failed (0 to 1).
+    queue: calls that wait or are under way. failing: share of its last calls that failed (0 to 1). answers: the names of its
+    tools that somebody answers for now; None: all of them.
     """
 
     queue: int = Field(default=0, ge=0)
     failing: float = Field(default=0.0, ge=0.0, le=1.0)
+    answers: tuple[str, ...] | None = Field(default=None, max_length=10_000)
 
 
 class Refusal(Value):

@@ -1,19 +1,26 @@
 """ModelScope-Agent's class form of a tool: `name`, `description`, `parameters`, `_local_call` and `_remote_call`.
 
-The attributes and hooks are those of modelscope_agent 0.1 (2023), so a tool written for it needs another base class only.
+The attributes, hooks and output wrappers are those of modelscope_agent 0.1 (2023), so a tool written for it needs other
+imports only. As there, an argument that names an earlier image, sound or film is given to the tool as its wrapper; here
+the name is the reference of what was kept (`payload:...`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 from pydantic import BaseModel, ValidationError
 
 from schemas.tools import Effect, Idempotency, ToolCard, ToolResult
+from tool_adapters.keeping import result_from, with_media
+from tool_adapters.media import Audio, Image, Media, Video
 from tool_adapters.python import answer, plan_on_run
+from tool_adapters.threads import in_thread
 from tool_adapters.tool import (
     CallContext,
     InvalidTool,
@@ -21,7 +28,6 @@ from tool_adapters.tool import (
     Reconciled,
     ToolRefused,
     ToolUnavailable,
-    answered,
     checked_card,
     read_only,
     validate,
@@ -38,6 +44,32 @@ class Parameter(BaseModel):
     enum: tuple[str, ...] | None = None
 
 
+class _Wrapper:
+    """What modelscope_agent's output wrappers have beside the bytes."""
+
+    data: bytes
+
+    @property
+    def raw_data(self) -> bytes:
+        """The bytes; there, a Pillow image for images."""
+        return self.data
+
+
+class ImageWrapper(_Wrapper, Image):
+    """A picture as modelscope_agent's tools return it: bytes, a path or a Pillow image."""
+
+
+class AudioWrapper(_Wrapper, Audio):
+    """A sound as modelscope_agent's tools return it: bytes or a path."""
+
+
+class VideoWrapper(_Wrapper, Video):
+    """A film as modelscope_agent's tools return it: bytes or a path."""
+
+
+WRAPPERS: Mapping[type[Media], type[Media]] = {Image: ImageWrapper, Audio: AudioWrapper, Video: VideoWrapper}
+
+
 class Tool:
     """Derive from it, set the class attributes and write `_local_call`.
 
@@ -50,7 +82,10 @@ class Tool:
     parameters: ClassVar[Sequence[Mapping[str, object]]] = ()
     effect: ClassVar[Effect] = "read"
     idempotency: ClassVar[Idempotency] = "none"
+    title: ClassVar[str] = ""
     examples: ClassVar[tuple[str, ...]] = ()
+    tags: ClassVar[tuple[str, ...]] = ()
+    timeout_s: ClassVar[float] = 30.0
     lane: ClassVar[str] = "builtin"
 
     def __init__(self, cfg: Mapping[str, Mapping[str, object]] | None = None) -> None:
@@ -75,11 +110,23 @@ class Tool:
         origin = asyncio.run(_post(self.name, self.url, self.token, self._remote_parse_input(*args, **kwargs)))
         return self._parse_output(origin)
 
+    def _local_parse_input(self, *args: object, **kwargs: object) -> dict[str, object]:
+        return kwargs
+
     def _remote_parse_input(self, *args: object, **kwargs: object) -> dict[str, object]:
         return kwargs
 
     def _parse_output(self, origin_result: object) -> dict[str, object]:
         return {"result": origin_result}
+
+    def __str__(self) -> str:
+        """Its name, description and parameters as JSON, as prompts of modelscope_agent show tools."""
+        said = {"name": self.name, "description": self.description, "parameters": [dict(each) for each in self.parameters]}
+        return json.dumps(said, ensure_ascii=False)
+
+    def get_function(self) -> dict[str, object]:
+        """The tool as OpenAI's function schema."""
+        return {"name": self.name, "description": self.description, "parameters": self.card.parameters}
 
     async def plan(self, arguments: dict[str, object], context: CallContext) -> Plan:
         """Show the call itself; override it where the tool can look at the world."""
@@ -89,10 +136,13 @@ class Tool:
         return plan_on_run(self.card, arguments, context)
 
     async def call(self, arguments: dict[str, object], context: CallContext) -> ToolResult:
-        """Run `_local_call` or `_remote_call` in a thread and unwrap its `result`."""
+        """Run `_local_call` or `_remote_call` in a thread, and keep what is in its `result`."""
         validate(self.card, arguments)
-        given = await answer(self.card, context, lambda: asyncio.to_thread(self._invoke, arguments))
-        return answered(self.card, given["result"] if isinstance(given, dict) and set(given) == {"result"} else given)
+        given = await with_media(arguments, frozenset(arguments), context)
+        values = {name: _wrapped(value) for name, value in given.items()}
+        told = await answer(self.card, context, lambda: in_thread(partial(self._invoke, values)))
+        result: object = told["result"] if isinstance(told, dict) and set(told) == {"result"} else told
+        return await result_from(self.card, result, context)
 
     async def reconcile(self, arguments: dict[str, object], context: CallContext) -> Reconciled:
         """Nobody can know; override it where the tool can ask."""
@@ -110,12 +160,21 @@ class Tool:
                 parameters=_schema(entries),
                 effect=self.effect,
                 idempotency=self.idempotency,
+                title=self.title,
                 examples=self.examples,
+                tags=self.tags,
+                timeout_s=self.timeout_s,
                 lane=self.lane,
             )
         except ValidationError as error:
             raise InvalidTool(f"{type(self).__name__} cannot become a tool.", why=str(error)[:500]) from error
         return checked_card(card)
+
+
+def _wrapped(value: object) -> object:
+    """Media as its wrapper; other bytes stay a File."""
+    wrapper = WRAPPERS.get(type(value))  # type: ignore[arg-type]  # a type is looked up
+    return wrapper(value.data, media_type=value.media_type) if wrapper and isinstance(value, Media) else value
 
 
 def _schema(entries: list[Parameter]) -> dict[str, object]:

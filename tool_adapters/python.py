@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Generic, ParamSpec, TypeVar, cast, get_type_hints, overload
+from functools import partial
+from typing import Generic, ParamSpec, TypeVar, cast, get_args, get_type_hints, overload
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import PydanticSerializationError
 
 from schemas.canonical import canonical
-from schemas.tools import Effect, Idempotency, Preview, ToolCard, ToolResult
+from schemas.tools import Cost, DryRun, Effect, Idempotency, Preview, ToolCard, ToolResult
 from tool_adapters.docstring import read_docstring
+from tool_adapters.keeping import each_of, holds_media, result_from, with_media
+from tool_adapters.media import Media
+from tool_adapters.threads import in_thread
 from tool_adapters.tool import (
     CallContext,
     InvalidArguments,
@@ -24,7 +28,6 @@ from tool_adapters.tool import (
     ToolError,
     ToolRefused,
     ToolUnavailable,
-    answered,
     checked_card,
     read_only,
     validate,
@@ -41,7 +44,7 @@ class PythonTool(Generic[P, R]):
     """A function behind the Tool port; calling the object itself still calls the plain function.
 
     A parameter annotated `CallContext` is not shown to the model: it receives the call's context.
-    A write without a planner is planned on its run: once for each run and arguments.
+    A write without a planner is planned on its conversation: once for each conversation and arguments.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class PythonTool(Generic[P, R]):
         self._context_parameter = context_parameter
         self._planner = planner
         self._reconciler = reconciler
+        self._media = frozenset(name for name, each in arguments.model_fields.items() if _takes_bytes(each.annotation))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
@@ -73,13 +77,16 @@ class PythonTool(Generic[P, R]):
         return plan_on_run(self.card, arguments, context)
 
     async def call(self, arguments: dict[str, object], context: CallContext) -> ToolResult:
-        """Run the function: a coroutine on the loop, anything else in a thread."""
+        """Run the function: a coroutine on the loop, anything else in a thread.
+
+        References that stand for media and bytes are read before, and media that it gives back are kept after.
+        """
         validate(self.card, arguments)
-        values = self._values(arguments)
+        values = self._values(await self._given(arguments, context))
         if self._context_parameter:
             values[self._context_parameter] = context
         result = await answer(self.card, context, lambda: _run(self.function, values))
-        return answered(self.card, _plain(result))
+        return await result_from(self.card, _plain(result), context)
 
     async def reconcile(self, arguments: dict[str, object], context: CallContext) -> Reconciled:
         """Ask the function's reconciler; without one nobody can know."""
@@ -103,14 +110,39 @@ class PythonTool(Generic[P, R]):
             ) from error
         return {name: getattr(model, name) for name in model.model_fields_set}
 
+    async def _given(self, arguments: dict[str, object], context: CallContext) -> dict[str, object]:
+        """The arguments with what their references stand for."""
+        given = await with_media(arguments, self._media, context)
+        return {
+            name: value.data if isinstance(value, Media) and _is_plain_bytes(self._arguments, name) else value
+            for name, value in given.items()
+        }
+
+
+def _is_plain_bytes(arguments: type[BaseModel], name: str) -> bool:
+    hint = arguments.model_fields[name].annotation
+    return hint is bytes or bytes in get_args(hint)
+
+
+def _takes_bytes(hint: object) -> bool:
+    """Whether a parameter of this type may be given the bytes of an earlier result."""
+    if isinstance(hint, type) and issubclass(hint, bytes | Media):
+        return True
+    return any(_takes_bytes(each) for each in get_args(hint))
+
 
 def plan_on_run(card: ToolCard, arguments: dict[str, object], context: CallContext) -> Plan:
-    """The plan of a write whose world cannot be looked at: it happens once for each run and arguments."""
+    """The plan of a write whose world cannot be looked at: it happens once for each conversation and arguments."""
     rows = tuple((name, value if isinstance(value, str) else canonical(value).decode()) for name, value in arguments.items())
     return Plan(
         Preview(summary=f"{card.name}: {card.description}"[:500], rows=rows),
-        state=canonical({"run": context.run}).decode(),
+        state=conversation_state(context),
     )
+
+
+def conversation_state(context: CallContext) -> str:
+    """The state of a plan that saw nothing of the world."""
+    return canonical({"conversation": context.conversation or context.run}).decode()
 
 
 async def answer(card: ToolCard, context: CallContext, ask: Callable[[], Awaitable[R]], *, reading: bool = False) -> R:
@@ -153,6 +185,12 @@ def tool(
     examples: tuple[str, ...] = (),
     tags: tuple[str, ...] = (),
     timeout_s: float = 30.0,
+    owner: str = "",
+    dry_run: DryRun | None = None,
+    undo: str | None = None,
+    rate_per_min: int | None = None,
+    cost: Cost | None = None,
+    agents: tuple[str, ...] = (),
     plan: Planner | None = None,
     reconcile: Reconciler | None = None,
 ) -> Callable[[Callable[P, R]], PythonTool[P, R]]: ...
@@ -172,13 +210,20 @@ def tool(
     examples: tuple[str, ...] = (),
     tags: tuple[str, ...] = (),
     timeout_s: float = 30.0,
+    owner: str = "",
+    dry_run: DryRun | None = None,
+    undo: str | None = None,
+    rate_per_min: int | None = None,
+    cost: Cost | None = None,
+    agents: tuple[str, ...] = (),
     plan: Planner | None = None,
     reconcile: Reconciler | None = None,
 ) -> PythonTool[P, R] | Callable[[Callable[P, R]], PythonTool[P, R]]:
     """Make a function a tool: `@tool`, or `@tool(effect="write", ...)` for one that changes something.
 
     effect: what it does to the world. idempotency: "key" promises that the function, given the same
-    `CallContext.write_key` twice, acts once. Raises InvalidTool for a function without type hints.
+    `CallContext.write_key` twice, acts once. plan: tells what a write would do, so that its card says dry_run "look".
+    owner, undo, rate_per_min, cost, agents: as the card has them. Raises InvalidTool for a function without type hints.
     """
 
     def made(target: Callable[P, R]) -> PythonTool[P, R]:
@@ -203,6 +248,12 @@ def tool(
                 examples=examples,
                 tags=tags,
                 timeout_s=timeout_s,
+                owner=owner,
+                dry_run=dry_run or ("look" if plan else "none"),
+                undo=undo,
+                rate_per_min=rate_per_min,
+                cost=cost,
+                agents=agents,
             )
         except ValidationError as error:
             raise InvalidTool(f"{target.__name__} cannot become a tool.", why=str(error)[:500]) from error
@@ -266,13 +317,15 @@ def _untitled(schema: dict[str, object]) -> dict[str, object]:
 async def _run(function: Callable[..., object], values: dict[str, object]) -> object:
     if inspect.iscoroutinefunction(function):
         return await function(**values)
-    result = await asyncio.to_thread(function, **values)
+    result = await in_thread(partial(function, **values))
     return await result if inspect.isawaitable(result) else result
 
 
 def _plain(result: object) -> object:
     if isinstance(result, ToolResult):
         return result
+    if holds_media(result):
+        return each_of(result, _plain)
     if isinstance(result, BaseModel):
         return result.model_dump(mode="json")
     if result is None:

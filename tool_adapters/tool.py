@@ -19,9 +19,7 @@ from functools import lru_cache
 from typing import Literal, Protocol
 
 import jsonschema_rs
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
-from jsonschema.protocols import Validator
+from jsonschema_rs import ValidationErrorKind
 
 from schemas.canonical import Json, canonical, checked
 from schemas.errors import MilepostError, ProtocolError
@@ -84,7 +82,7 @@ class CallContext:
     planned_state: the `Plan.state` the call was approved on. timeout_s: seconds until the caller gives up.
     command: the id of the command that calls, the same when it is delivered again. answers: what persons answered to the
     tool's questions, by question id; None for a person who would not. keep: stores bytes and gives the part that refers
-    to them.
+    to them; load: reads what such a part refers to.
     """
 
     tenant: str
@@ -98,12 +96,19 @@ class CallContext:
     command: str = ""
     answers: Mapping[str, Mapping[str, object] | None] = field(default_factory=dict)
     keep: Keep | None = None
+    load: Load | None = None
 
 
 class Keep(Protocol):
     """Stores bytes that are too large or too binary for a result, and gives the part that refers to them."""
 
     async def __call__(self, data: bytes, *, kind: PartKind, media_type: str, name: str | None = None) -> Part: ...
+
+
+class Load(Protocol):
+    """Reads the bytes of a `payload:...` reference. Raises UnknownPayload, Erased, Unreachable."""
+
+    async def __call__(self, ref: str) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,16 +155,24 @@ class Tool(Protocol):
 
 
 def validate(card: ToolCard, arguments: Mapping[str, object]) -> None:
-    """Check arguments against the card's JSON Schema (draft 2020-12). Raises InvalidArguments."""
+    """Check arguments against the card's JSON Schema (draft 2020-12).
+
+    Raises InvalidArguments, InvalidTool. In little time whatever a card's patterns are: a server may have written them.
+    """
     try:
         raw = canonical(arguments)
     except ProtocolError as error:
         raise InvalidArguments(f"The arguments of {card.name} are no plain JSON.", why=error.why) from error
     if len(raw) > ARGUMENTS_LIMIT:
         raise InvalidArguments(f"The arguments of {card.name} have {len(raw)} bytes, the limit is {ARGUMENTS_LIMIT}.")
-    wrong = best_match(_validator(canonical(card.parameters)).iter_errors(json.loads(raw)))
-    if wrong is not None:
-        place = ".".join(str(step) for step in wrong.absolute_path)
+    try:
+        validator = _validator(canonical(card.parameters))
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
+        raise _no_schema(card, error) from error
+    errors = list(validator.iter_errors(json.loads(raw)))
+    if errors:
+        wrong = _nearest(errors)
+        place = ".".join(str(step) for step in wrong.instance_path)
         raise InvalidArguments(
             f"{card.name} cannot be called with these arguments.",
             why=f"{place}: {wrong.message}"[:500] if place else wrong.message[:500],
@@ -183,11 +196,15 @@ def checked_card(card: ToolCard) -> ToolCard:
     try:
         jsonschema_rs.Draft202012Validator(card.parameters, retriever=_no_retriever)
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
-        why = str(getattr(error, "message", error)).splitlines()[0][:500]
-        raise InvalidTool(
-            f"The parameters of {card.name} are no JSON Schema.", why=why, hint="see https://json-schema.org/draft/2020-12"
-        ) from error
+        raise _no_schema(card, error) from error
     return card
+
+
+def _no_schema(card: ToolCard, error: Exception) -> InvalidTool:
+    why = str(getattr(error, "message", error)).partition("\n")[0][:500]
+    return InvalidTool(
+        f"The parameters of {card.name} are no JSON Schema.", why=why, hint="see https://json-schema.org/draft/2020-12"
+    )
 
 
 def _no_retriever(uri: str) -> dict[str, object]:
@@ -240,6 +257,23 @@ def read_only(card: ToolCard) -> ToolRefused:
     return ToolRefused(f"{card.name} changes nothing, so there is nothing to plan.", code="ReadOnly")
 
 
+def _nearest(errors: list[jsonschema_rs.ValidationError]) -> jsonschema_rs.ValidationError:
+    """The error nearest to the root; of alternatives the one that the value was meant for, where just one has its type."""
+    wrong = min(errors, key=lambda error: len(error.instance_path))
+    while isinstance(wrong.kind, ValidationErrorKind.AnyOf | ValidationErrorKind.OneOfNotValid):
+        place = wrong.instance_path
+        meant = [branch for branch in wrong.kind.context if not any(_of_another_type(each, place) for each in branch)]
+        if len(meant) != 1 or not meant[0]:
+            break
+        wrong = min(meant[0], key=lambda error: len(error.instance_path))
+    return wrong
+
+
+def _of_another_type(error: jsonschema_rs.ValidationError, place: list[str | int]) -> bool:
+    return isinstance(error.kind, ValidationErrorKind.Type) and error.instance_path == place
+
+
 @lru_cache(maxsize=512)
-def _validator(parameters: bytes) -> Validator:
-    return Draft202012Validator(json.loads(parameters))
+def _validator(parameters: bytes) -> jsonschema_rs.Draft202012Validator:
+    """Patterns run in time that grows with the text alone, or give up after a set number of steps."""
+    return jsonschema_rs.Draft202012Validator(json.loads(parameters), retriever=_no_retriever)

@@ -6,6 +6,7 @@ import difflib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -59,16 +60,27 @@ def _values(file: Path) -> Mapping[str, object]:
 
 
 def _unknown(values: Mapping[str, object], kind: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Fields that nobody reads; in a list, too: a condition of a rule that is misspelt would be none, and the rule fit all."""
+    fields = {field.alias or name: field for name, field in kind.model_fields.items()}
     for name, value in values.items():
-        field = kind.model_fields.get(name)
-        if field is None:
+        if name not in fields:
             yield prefix + name
-        elif isinstance(value, dict) and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _unknown(value, field.annotation, f"{prefix}{name}.")
+            continue
+        inner = _model(fields[name].annotation)
+        for each in value if isinstance(value, list) else [value]:
+            if inner is not None and isinstance(each, dict):
+                yield from _unknown(each, inner, f"{prefix}{name}.")
+
+
+def _model(annotation: object) -> type[BaseModel] | None:
+    """The model that a field holds, alone, in a tuple, or beside None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for each in get_args(annotation) if (found := _model(each)) is not None), None)
 
 
 def _names(kind: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in kind.model_fields.items():
         yield prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _names(field.annotation, f"{prefix}{name}.")
+        if (inner := _model(field.annotation)) is not None:
+            yield from _names(inner, f"{prefix}{name}.")

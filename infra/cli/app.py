@@ -6,7 +6,27 @@ from typing import Annotated
 
 import typer
 
-from infra.cli import ask, asyncapi, demo, doctor, forget, impact, knowledge, memory, models, runs, stack, tools
+from infra.cli import (
+    approvals,
+    ask,
+    asyncapi,
+    demo,
+    doctor,
+    effects,
+    env,
+    forget,
+    impact,
+    keys,
+    knowledge,
+    mcp,
+    memory,
+    models,
+    payloads,
+    policy,
+    runs,
+    stack,
+    tools,
+)
 
 app = typer.Typer(
     name="milepost", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
@@ -32,5 +52,8 @@ def milepost(
     """Every command takes --help; most take --json."""
 
 
-for part in (stack, demo, ask, runs, tools, knowledge, memory, forget, impact, models, doctor, asyncapi):
+for part in (
+    stack, demo, ask, runs, approvals, effects, tools, policy, knowledge, memory, forget, impact, payloads, mcp, models,
+    keys, doctor, env, asyncapi,
+):  # fmt: skip
     part.add_to(app)

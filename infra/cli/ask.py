@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,15 +14,31 @@ from infra.cli.show import as_json, at_terminal, console, use_json
 from schemas.errors import MilepostError
 
 if TYPE_CHECKING:
+    from infra.cli.approval import Doubt
     from infra.cli.turn import Answers, Turn
     from schemas.agent import AgentSpec
 
 WAITING, INTERRUPTED = 3, 130
 
+
+class YesToDoubt(StrEnum):
+    """What `--yes` covers only if it is named."""
+
+    ungrounded = "ungrounded"
+    repeated = "repeated"
+    destructive = "destructive"
+
+
 Agent = Annotated[Path | None, typer.Option(help="A TOML or JSON file with the agent's spec.", show_default=False)]
 Tools = Annotated[list[str] | None, typer.Option("--tool", help="A tool to offer always; repeatable.", show_default=False)]
 Conversation = Annotated[str | None, typer.Option(help="Go on with this conversation.", show_default=False)]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Approve every planned write.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Approve every plain write, each once.")]
+YesTo = Annotated[
+    list[YesToDoubt] | None,
+    typer.Option(
+        "--yes-to", help="With --yes: also what nobody named, was done before, or destroys; repeatable.", show_default=False
+    ),
+]
 No = Annotated[bool, typer.Option("--no", help="Refuse every planned write.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Show every event as it happens.")]
 
@@ -36,7 +53,7 @@ def ask(
     task: Annotated[str, typer.Argument(help="What to do; - reads it from standard input.", show_default=False)],
     agent: Agent = None, tool: Tools = None, conversation: Conversation = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same key is the same run.", show_default=False)] = None,
-    yes: Yes = False, no: No = False, follow: Follow = False, home: Home = None, json: Json = False,
+    yes: Yes = False, yes_to: YesTo = None, no: No = False, follow: Follow = False, home: Home = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Give an agent a task and see it done.
 
@@ -45,23 +62,23 @@ def ask(
     from infra.cli.agents import agent_from
 
     use_json(json)
-    answers = _answers(yes, no)
+    answers = _answers(yes, no, yes_to)
     task = _checked(sys.stdin.read() if task == "-" else task)
-    turn = _turn(task, agent_from(agent, tool or ()), answers, conversation, key, follow, home)
+    turn = _turn(task, agent_from(agent, tool or ()), answers, _doubts(yes_to), conversation, key, follow, home)
     code = _code(turn)
     if code:
         raise typer.Exit(code)
 
 
 def chat(
-    agent: Agent = None, tool: Tools = None, conversation: Conversation = None, yes: Yes = False, no: No = False,
-    follow: Follow = False, home: Home = None, json: Json = False,
+    agent: Agent = None, tool: Tools = None, conversation: Conversation = None, yes: Yes = False, yes_to: YesTo = None,
+    no: No = False, follow: Follow = False, home: Home = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Talk with an agent in one conversation: /new begins another, /exit or ctrl-D leaves, ctrl-C stops a run."""
     from infra.cli.agents import agent_from
 
     use_json(json)
-    answers, spec = _answers(yes, no), agent_from(agent, tool or ())
+    answers, spec = _answers(yes, no, yes_to), agent_from(agent, tool or ())
     conversation = conversation or _new_conversation()
     if at_terminal():
         import readline  # noqa: F401  # input() edits lines and remembers them
@@ -75,14 +92,15 @@ def chat(
             conversation = _new_conversation()
             console(stderr=True).print(f"[dim]conversation {conversation}[/dim]")
         elif line:
-            turn = _turn(_checked(line), spec, answers, conversation, None, follow, home)
-            if turn.state.outcome == "waiting" and not at_terminal():
+            turn = _turn(_checked(line), spec, answers, _doubts(yes_to), conversation, None, follow, home)
+            if turn.waits and not at_terminal():
                 raise typer.Exit(WAITING)
 
 
 def _turn(
-    task: str, spec: AgentSpec, answers: Answers, conversation: str | None, key: str | None, follow: bool, home: Path | None
-) -> Turn:
+    task: str, spec: AgentSpec, answers: Answers, yes_to: frozenset[Doubt], conversation: str | None, key: str | None,
+    follow: bool, home: Path | None,
+) -> Turn:  # fmt: skip
     """Begin a run and go through it."""
     from pydantic import ValidationError
 
@@ -105,7 +123,7 @@ def _turn(
                 "The run cannot be asked for.", why=f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}",
                 hint="milepost ask --help",
             ) from error  # fmt: skip
-        turn = Turn(client, asked.run, view(json=as_json(), events=follow), answers)
+        turn = Turn(client, asked.run, view(json=as_json(), events=follow), answers, yes_to)
         await turn.go()
         return turn
 
@@ -117,15 +135,21 @@ def _code(turn: Turn) -> int:
         return 0
     if turn.interrupted:
         return INTERRUPTED
-    return WAITING if turn.state.outcome == "waiting" else 1
+    return WAITING if turn.waits else 1
 
 
-def _answers(yes: bool, no: bool) -> Answers:
-    if yes and no:
+def _answers(yes: bool, no: bool, yes_to: list[YesToDoubt] | None) -> Answers:
+    if (yes or yes_to) and no:
         raise MilepostError("--yes and --no say opposite things.", hint="give one of them, or none to be asked")
+    if yes_to and not yes:
+        raise MilepostError("--yes-to says what --yes covers beside plain writes.", hint="give --yes with it")
     if yes or no:
         return "yes" if yes else "no"
     return "ask" if at_terminal() else "leave"
+
+
+def _doubts(yes_to: list[YesToDoubt] | None) -> frozenset[Doubt]:
+    return frozenset(each.value for each in yes_to or ())
 
 
 def _checked(task: str) -> str:

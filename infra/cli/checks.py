@@ -37,7 +37,7 @@ Level: TypeAlias = Literal["ok", "warn", "fail"]
 
 POSTGRES_MAJOR = 18
 FOLDERS = ("runtime", "schemas", "services", "tool_adapters", "infra")
-ANSWERING: tuple[Role, ...] = ("timer", "llm", "retrieval", "memory", "tools", "recorder")
+ANSWERING: tuple[Role, ...] = ("timer", "llm", "retrieval", "memory", "policy", "tools", "recorder")
 _MIB = 1024 * 1024
 _FULL, _TIGHT, _BUILD = 64 * _MIB, 2048 * _MIB, 3 * 1024 * _MIB
 _ANSWER_S = 5.0

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from infra import logs
 from infra.cli.options import settings_from
+from infra.cli.words import use_language
 from infra.session import session
 from infra.wiring import World
 from runtime.client import Client, UnknownRun
@@ -37,6 +38,7 @@ class UnknownPrefix(MilepostError):
 def connected(work: Callable[[Client, World], Awaitable[T]], home: Path | None = None) -> T:
     """Do some work with the stack of this data directory. Raises NotRunning, Unreachable."""
     settings = settings_from(home).settings
+    use_language(settings.language)
     logs.configure("client", level="error")
 
     async def run() -> T:

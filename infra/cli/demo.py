@@ -139,8 +139,8 @@ class Screen:
         sys.stdout.flush()
 
     async def approve(self, asked: RequestApproval, preview: Preview) -> bool:
+        from infra.cli.approval import approval_card
         from infra.cli.keyboard import yes_or_no
-        from infra.cli.view import approval_card
 
         self._end_line()
         if not as_json():

@@ -107,7 +107,7 @@ def _show(said: dict[str, object]) -> None:
 def _lines(report: dict[str, object]) -> dict[str, str]:
     """What was done where; a service of another version may count less."""
     memory = _object(report.get("memory") or {})
-    counts = {name: report.get(name, 0) for name in ("cancelled", "keys", "runs", "events", "uses", "effects")}
+    counts = {name: report.get(name, 0) for name in ("cancelled", "keys", "runs", "events", "uses", "effects", "policy")}
     if not any((*counts.values(), *memory.values())):
         return {"nothing": "no run, memory or key was found: the name is unknown, or was forgotten before"}
     return {
@@ -115,6 +115,7 @@ def _lines(report: dict[str, object]) -> dict[str, str]:
         "log": f"data keys destroyed: {counts['keys']}; what they sealed cannot be read any more",
         "index": f"texts of {counts['runs']} runs and {counts['events']} events removed, and {counts['uses']} uses of things",
         "effects": f"{counts['effects']} lost arguments and receipt; their keys stay, so that none repeats",
+        "rules": f"{counts['policy']} standing approvals and rights that named the person",
         "memory": f"{', '.join(f'{count} {name}' for name, count in memory.items()) or 'nothing'} removed",
         "caches": "keys, folded runs and prompts were dropped from every process",
     }

@@ -14,6 +14,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Home = Annotated[Path | None, typer.Option(help="The data directory.", show_default=False)]
 NatsUrl = Annotated[str | None, typer.Option("--nats", help="An external nats-server.", show_default=False)]
 PostgresUrl = Annotated[str | None, typer.Option("--postgres", help="An external PostgreSQL.", show_default=False)]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be imported.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait until the tools can be found by their meaning, too.")]
 Run = Annotated[str, typer.Argument(help="The run's id, or its first ten or more characters.", show_default=False)]
 
 

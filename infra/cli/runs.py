@@ -10,25 +10,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.cli.approvals import Approval, By, HowFar, Reach
 from infra.cli.options import Home, Json, Run
 from infra.cli.show import as_json, console, local, outcome, plain, print_json, print_table, use_json
-from schemas.errors import MilepostError
 
 if TYPE_CHECKING:
+    from infra.cli.runs_below import Below
     from infra.wiring import World
     from runtime.client import Client
     from runtime.log import Stored
     from runtime.replay import Replayed
     from runtime.state import RunState
-    from schemas.commands import RequestApproval
-    from schemas.ids import CommandId, RunId
+    from schemas.ids import RunId
     from services.recorder.ports import RunSummary
 
 DIVERGED = 4
 
 runs = typer.Typer(no_args_is_help=True, help="List, show, follow, answer, cancel and export runs.")
-
-Approval = Annotated[str | None, typer.Argument(help="The approval's id, if several wait.", show_default=False)]
 
 
 class Status(StrEnum):
@@ -74,23 +72,29 @@ def list_(
 
 
 def _print_runs(found: list[RunSummary]) -> None:
-    """On a terminal the columns that leave room for the task; elsewhere all of them, with whole ids."""
+    """On a terminal the columns that leave room for the task; elsewhere all of them, with whole ids.
+
+    ↳ marks the run of an agent that another one asked.
+    """
     from infra.cli.client import short_id
+    from runtime.children import is_child
     from runtime.timeline import short
+
+    def task(each: RunSummary) -> str:
+        return ("↳ " if is_child(each.conversation) else "") + short(each.task, 200)
 
     def took(each: RunSummary) -> str:
         return f"{(each.ended - each.started).total_seconds():.1f} s" if each.ended else ""
 
     if console().is_terminal:
         rows = [
-            (short_id(each.run), outcome(each.status), local(each.started)[5:16], took(each), each.agent, short(each.task, 200))
+            (short_id(each.run), outcome(each.status), local(each.started)[5:16], took(each), each.agent, task(each))
             for each in found
         ]
         print_table(("run", "status", "started", "took", "agent", "task"), rows, right=("took",))
         return
     whole = [
-        (each.run, outcome(each.status), local(each.started), took(each), each.agent, each.user, short(each.task, 200))
-        for each in found
+        (each.run, outcome(each.status), local(each.started), took(each), each.agent, each.user, task(each)) for each in found
     ]
     print_table(("run", "status", "started", "took", "agent", "user", "task"), whole, right=("took",))
 
@@ -98,17 +102,26 @@ def _print_runs(found: list[RunSummary]) -> None:
 def show(run: Run, home: Home = None, json: Json = False) -> None:
     """Show every event of a run: when, who, what; with --json each of them in full, opened if it is stored sealed."""
     from infra.cli.client import connected, events_of
+    from infra.cli.runs_below import runs_below
     from runtime.fold import fold
     from schemas.envelope import encode
 
     use_json(json)
-    id, facts = connected(lambda _, world: events_of(world, run), home)
-    state = fold(id, (stored for stored, _ in facts)).state
+
+    async def work(_: Client, world: World) -> tuple[RunState, list[Stored], list[Below]]:
+        id, raw = await events_of(world, run)
+        facts = [stored for stored, _ in raw]
+        state = fold(id, facts).state
+        return state, facts, await runs_below(world.log, state, facts)
+
+    state, facts, below = connected(work, home)
     if as_json():
-        events = [_loads(encode(stored.fact)) for stored, _ in facts]
-        print_json({"run": state.run, "outcome": _outcome(state), "events": events})
+        events = [_loads(encode(stored.fact)) for stored in facts]
+        children = [{"run": each.state.run, "depth": each.depth, "outcome": _outcome(each.state)} for each in below]
+        told = {"children": children} if children else {}
+        print_json({"run": state.run, "outcome": _outcome(state), "events": events, **told})
     else:
-        _print_run(state, [stored for stored, _ in facts])
+        _print_run(state, facts, below)
 
 
 def _loads(raw: bytes) -> object:
@@ -119,8 +132,10 @@ def _outcome(state: RunState) -> str:
     return "erased" if state.erased else state.outcome
 
 
-def _print_run(state: RunState, facts: list[Stored]) -> None:
-    from infra.cli.view import approval_card, event_line
+def _print_run(state: RunState, facts: list[Stored], below: Sequence[Below]) -> None:
+    from infra.cli.approval import approval_card
+    from infra.cli.runs_below import line_of
+    from infra.cli.view import event_line
 
     out, request = console(), state.request
     out.print(plain("run          ", "dim") + plain(state.run) + plain("  ") + outcome(_outcome(state)))
@@ -129,6 +144,9 @@ def _print_run(state: RunState, facts: list[Stored]) -> None:
     if request:
         asked = f"{local(facts[0].fact.time)} by {request.user}, agent {request.agent.name}"
         out.print(plain("asked        ", "dim") + plain(asked))
+        if request.parent:
+            root = f", the first of them {request.parent.root}" if request.parent.root != request.parent.run else ""
+            out.print(plain("asked by     ", "dim") + plain(f"run {request.parent.run}{root}"))
         out.print(plain("conversation ", "dim") + plain(request.conversation))
         out.print(plain("task         ", "dim") + plain(request.task))
     if state.answer:
@@ -137,17 +155,23 @@ def _print_run(state: RunState, facts: list[Stored]) -> None:
     for stored in facts:
         line = event_line(stored, facts[0].fact.time)
         out.print(line, no_wrap=True, overflow="ellipsis", crop=out.is_terminal)
+    for each in below:
+        out.print(line_of(each), no_wrap=True, overflow="ellipsis", crop=out.is_terminal)
     for id, approval in state.approvals().items():
         plan = state.plan_of(approval)
-        out.print(approval_card(approval, plan.planned.preview if plan else None))
-        out.print(plain(f"milepost runs approve {state.run} {id}", "magenta"))
+        out.print(approval_card(approval, plan.planned.preview if plan else None, state.open_calls.get(approval.call.id)))
+        out.print(plain(f"milepost approvals approve {state.run} {id}", "magenta"))
+    for id, question in state.questions().items():
+        out.print(plain(f"{question.call.name}: {question.question.text}"))
+        out.print(plain(f"milepost approvals answer {state.run} {id} NAME=VALUE", "magenta"))
 
 
 def follow(run: Run, home: Home = None, json: Json = False) -> None:
-    """Show a run's events as they come, until it ends; ctrl-C leaves it running."""
+    """Show the events of a run, and of those below it, as they come, until it ends; ctrl-C leaves it running."""
     from infra.cli.client import connected, find_run
     from infra.cli.show import print_json_line
     from infra.cli.view import event_line
+    from runtime.tree import follow_tree
     from schemas.envelope import encode
 
     use_json(json)
@@ -155,12 +179,14 @@ def follow(run: Run, home: Home = None, json: Json = False) -> None:
     async def work(client: Client, world: World) -> None:
         id, out, start = await find_run(world, run), console(), None
         await client.state(id)  # a run that is not there would be waited for
-        async for update in client.follow(id):
+        async for update in follow_tree(client, id):
             start = start or update.stored.fact.time
+            below = "" if update.state.run == id or not update.state.request else f"  {update.state.request.agent.name} "
             if as_json():
                 print_json_line(_loads(encode(update.stored.fact)))
             else:
-                out.print(event_line(update.stored, start), no_wrap=True, overflow="ellipsis", crop=out.is_terminal)
+                line = plain(below, "cyan") + event_line(update.stored, start)
+                out.print(line, no_wrap=True, overflow="ellipsis", crop=out.is_terminal)
 
     connected(work, home)
 
@@ -182,53 +208,23 @@ def cancel(
     _done({"run": connected(work, home), "asked": "cancel"}, "asked it to stop")
 
 
-def approve(run: Run, id: Approval = None, home: Home = None, json: Json = False) -> None:
+def approve(
+    run: Run, id: Approval = None, scope: HowFar = Reach.once, by: By = None, home: Home = None, json: Json = False
+) -> None:
     """Approve the planned write that a run waits for."""
-    use_json(json)
-    _answer(run, id, home, None)
+    from infra.cli.approvals import approve as answer
+
+    answer(run, id, scope, by, home, json)
 
 
 def refuse(
     run: Run, id: Approval = None, reason: Annotated[str, typer.Option(help="Why; the agent reads it.")] = "",
-    home: Home = None, json: Json = False,
+    by: By = None, home: Home = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Refuse the planned write that a run waits for."""
-    use_json(json)
-    _answer(run, id, home, reason)
+    from infra.cli.approvals import refuse as answer
 
-
-def _answer(run: str, id: str | None, home: Path | None, refusal: str | None) -> None:
-    from infra.cli.client import connected, find_run
-    from runtime.timeline import call_line
-
-    async def work(client: Client, world: World) -> tuple[RunId, CommandId, RequestApproval]:
-        found = await find_run(world, run)
-        approval, asked = _chosen(await client.state(found), id)
-        if refusal is None:
-            await client.approve(found, approval)
-        else:
-            await client.refuse(found, approval, reason=refusal)
-        return found, approval, asked
-
-    found, approval, asked = connected(work, home)
-    word = "approved" if refusal is None else "refused"
-    said: dict[str, object] = {"run": found, "approval": approval, word: asked.call.name, "arguments": asked.call.arguments}
-    _done(said, f"{word} {call_line(asked.call)}")
-
-
-def _chosen(state: RunState, id: str | None) -> tuple[CommandId, RequestApproval]:
-    """The approval that is meant: by its id or the beginning of it, or the only one."""
-    waiting = state.approvals()
-    found = [each for each in waiting if each.startswith(id or "")]
-    if len(found) == 1:
-        return found[0], waiting[found[0]]
-    if not waiting:
-        raise MilepostError(
-            f"Run {state.run} waits for no approval.", why=f"it is {state.outcome}", hint=f"milepost runs show {state.run}"
-        )
-    names = "; ".join(f"{each} {waiting[each].call.name}" for each in waiting)
-    what = f"Run {state.run} waits for {len(found)} approvals." if found else f"No approval of {state.run} begins with {id}."
-    raise MilepostError(what, why=names, hint=f"milepost runs approve {state.run} ID")
+    answer(run, id, reason, by, home, json)
 
 
 def export(

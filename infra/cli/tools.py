@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli import tools_import
+from infra.cli import tools_import, tools_new
 from infra.cli.options import Home, Json, question_of
 from infra.cli.show import as_json, console, local, plain, print_json, print_table, use_json
 from schemas.errors import MilepostError
@@ -55,6 +55,7 @@ def add_to(app: typer.Typer) -> None:
         tools.command()(command)
     tools.command("ls")(list_)
     tools.command("rm")(remove)
+    tools.command()(tools_new.new)
     tools_import.add_to(tools)
     app.add_typer(tools, name="tools")
 
@@ -326,8 +327,13 @@ def _print_card(known: KnownTool) -> None:
     ]
     print_table(("argument", "type", "needed", "what it is"), rows) if rows else out.print("it takes no arguments")
     out.print()
-    keys = {"key": "a repeat is told apart by our key", "query": "a repeat is told apart by asking", "none": "no"}
-    out.print(plain(f"repeats: {keys[card.idempotency]} · gives up after {card.timeout_s:g} s · hash {card.hash()}", "dim"))
+    keys = {
+        "key": "a repeat is told apart by our key",
+        "query": "a repeat is told apart by asking",
+        "none": "cannot be told apart",
+    }
+    repeats = "" if card.effect == "read" else f"repeats: {keys[card.idempotency]} · "
+    out.print(plain(f"{repeats}gives up after {card.timeout_s:g} s · hash {card.hash()}", "dim"))
     for example in card.examples:
         out.print(plain(f"example: {example}", "dim"))
 

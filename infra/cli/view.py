@@ -7,37 +7,47 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from rich.console import Group
-from rich.panel import Panel
 from rich.status import Status
-from rich.table import Table
 from rich.text import Text
 
+from infra.cli.approval import approval_card, approval_details, who_may
 from infra.cli.client import short_id
-from infra.cli.result import passages_of, result_of, step_of
-from infra.cli.show import clean, console, local, outcome, plain, print_json, print_json_line, show_error
+from infra.cli.result import approval_of, fetching, passages_of, question_of, result_of, step_of
+from infra.cli.show import clean, console, outcome, plain, print_json, print_json_line, show_error
+from infra.cli.words import say
 from runtime.client import Update
 from runtime.log import Stored
+from runtime.payloads import is_ref
+from runtime.policy import may_approve
 from runtime.speech import Delta
-from runtime.state import Plan, RunState
-from runtime.timeline import call_line, short
-from schemas.commands import RequestApproval
+from runtime.state import OpenCall, RunState
+from runtime.timeline import call_line, short, summary
+from schemas.commands import AskPerson, RequestApproval
+from schemas.envelope import Fact
 from schemas.errors import MilepostError
 from schemas.events import (
     ApprovalGranted,
     ApprovalRefused,
+    CallJudged,
     CancelRequested,
+    EffectSettled,
     Event,
     Generated,
     Passage,
+    PersonAnswered,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+    RunRequested,
     StepFailed,
+    ToolAsked,
     ToolFailed,
     ToolInDoubt,
     ToolReturned,
     TurnQueued,
     TurnRefused,
 )
-from schemas.tools import Preview
+from schemas.ids import CommandId
 
 LINE = 400
 
@@ -49,20 +59,32 @@ class View(Protocol):
         """Something has happened."""
         ...
 
+    def below(self, update: Update) -> None:
+        """Something has happened in the run of an agent that this one asked."""
+        ...
+
     def delta(self, delta: Delta) -> None:
         """Text is on its way."""
         ...
 
-    def card(self, request: RequestApproval, plan: Plan | None) -> None:
+    def card(self, id: CommandId, request: RequestApproval, open_call: OpenCall | None) -> None:
         """A person is asked to approve a planned write."""
+        ...
+
+    def details(self, request: RequestApproval, open_call: OpenCall | None) -> None:
+        """The person wants to see what stands behind the card."""
+        ...
+
+    def question(self, id: CommandId, asked: AskPerson) -> None:
+        """A tool wants to know something of a person."""
         ...
 
     def note(self, text: str) -> None:
         """Something about the showing itself."""
         ...
 
-    def end(self, state: RunState, facts: list[Stored]) -> None:
-        """The run has ended, or is left as it is."""
+    def end(self, state: RunState, facts: list[Stored], below: Sequence[RunState] = ()) -> None:
+        """The run has ended, or is left as it is. below: those of the agents that it asked."""
         ...
 
 
@@ -76,14 +98,27 @@ class JsonView:
         if self._events:
             print_json_line({"event": {"id": update.stored.fact.id, **step_of(update.stored, update.state.requested_at)}})
 
+    def below(self, update: Update) -> None:
+        if self._events:
+            step = step_of(update.stored, update.state.requested_at)
+            print_json_line({"event": {"id": update.stored.fact.id, "run": update.state.run, **step}})
+
     def delta(self, delta: Delta) -> None: ...
 
-    def card(self, request: RequestApproval, plan: Plan | None) -> None: ...
+    def card(self, id: CommandId, request: RequestApproval, open_call: OpenCall | None) -> None:
+        if self._events:
+            print_json_line({"approval": approval_of(id, request, open_call)})
+
+    def details(self, request: RequestApproval, open_call: OpenCall | None) -> None: ...
+
+    def question(self, id: CommandId, asked: AskPerson) -> None:
+        if self._events:
+            print_json_line({"question": question_of(id, asked)})
 
     def note(self, text: str) -> None: ...
 
-    def end(self, state: RunState, facts: list[Stored]) -> None:
-        result = result_of(state, facts)
+    def end(self, state: RunState, facts: list[Stored], below: Sequence[RunState] = ()) -> None:
+        result = result_of(state, facts, below)
         if self._events:
             print_json_line({"result": result})
         else:
@@ -110,19 +145,39 @@ class TerminalView:
         if self._events:
             self._line(event_line(update.stored, self._start))
         else:
-            for line in _lines(event):
+            for line in _lines(event, update.stored.fact):
                 self._line(line)
         if update.state.outcome == "open":
             self._busy(update.state)
+
+    def below(self, update: Update) -> None:
+        self._still()
+        self._voice.pause()
+        start = self._start or update.stored.fact.time
+        event, request = update.stored.fact.body, update.state.request
+        head = plain(f"  {request.agent.name if request else ''} ", "cyan")
+        if self._events:
+            self._line(head + event_line(update.stored, start))
+            return
+        for line in _lines_below(event, update.stored.fact):
+            self._line(head + line)
 
     def delta(self, delta: Delta) -> None:
         self._still()
         self._voice.hear(delta)
 
-    def card(self, request: RequestApproval, plan: Plan | None) -> None:
+    def card(self, id: CommandId, request: RequestApproval, open_call: OpenCall | None) -> None:
         self._still()
         self._voice.pause()
-        self._out.print(approval_card(request, plan.planned.preview if plan else None))
+        plan = open_call.plan if open_call else None
+        self._out.print(approval_card(request, plan.planned.preview if plan else None, open_call))
+
+    def details(self, request: RequestApproval, open_call: OpenCall | None) -> None:
+        self._out.print(approval_details(request, open_call))
+
+    def question(self, id: CommandId, asked: AskPerson) -> None:
+        self._still()
+        self._voice.pause()
 
     def note(self, text: str) -> None:
         self._still()
@@ -130,14 +185,15 @@ class TerminalView:
             sys.stdout.write("\n")  # away from the ^C that the terminal has written
         self._line(plain(text, "dim"))
 
-    def end(self, state: RunState, facts: list[Stored]) -> None:
+    def end(self, state: RunState, facts: list[Stored], below: Sequence[RunState] = ()) -> None:
         self._still()
         self._voice.pause()
         if state.outcome in ("failed", "cancelled"):
             _say_why(state)
-        if state.outcome == "waiting":
-            self._line(plain(f"The run waits for an answer: milepost runs approve {short_id(state.run)}", "magenta"))
-            self._line(plain(f"                   or: milepost runs refuse {short_id(state.run)} --reason WHY", "magenta"))
+        waiting = [each for each in (state, *below) if state.phase != "ended" and each.outcome == "waiting"]
+        for each in waiting:
+            for what in _what_to_do(each):
+                self._line(plain(what, "magenta"))
         if state.outcome == "completed":
             for line in _source_lines(passages_of(facts)):
                 self._out.print(line, soft_wrap=True)
@@ -145,7 +201,7 @@ class TerminalView:
         if state.ended_at and state.requested_at:
             took = f" · {(state.ended_at - state.requested_at).total_seconds():.1f} s"
         steps = f"{state.steps} step{'' if state.steps == 1 else 's'}"
-        footer = plain("run ", "dim") + outcome(state.outcome)
+        footer = plain("run ", "dim") + outcome("waiting" if waiting else state.outcome)
         self._line(footer + plain(f" · {steps}{took} · milepost runs show {short_id(state.run)}", "dim"))
 
     def _line(self, text: Text) -> None:
@@ -211,27 +267,6 @@ class _Voice:
             self.at_line_start = text.endswith("\n")
 
 
-def approval_card(request: RequestApproval, preview: Preview | None) -> Panel:
-    """What a person approves: what would happen, old and new values, price, and the exact call."""
-    rows = Table.grid(padding=(0, 2))
-    rows.add_column(style="dim", no_wrap=True)
-    rows.add_column(overflow="fold")
-    for label, value in preview.rows if preview else ():
-        rows.add_row(plain(label), _change(value))
-    if preview and preview.price and "price" not in dict(preview.rows):
-        rows.add_row(plain("price"), plain(f"{preview.price} {preview.currency or ''}".rstrip(), "bold"))
-    rows.add_row(plain("call"), plain(call_line(request.call), "dim"))
-    rows.add_row(plain("answer by"), plain(local(request.expires), "dim"))
-    summary = plain(preview.summary if preview else request.call.name, "bold")
-    title = plain(f"approve {request.call.name}?")
-    return Panel.fit(Group(summary, rows), title=title, title_align="left", border_style="yellow")
-
-
-def _change(value: str) -> Text:
-    old, arrow, new = value.partition(" -> ")
-    return plain(old, "dim") + plain(arrow, "dim") + plain(new, "bold green") if arrow else plain(value)
-
-
 def event_line(stored: Stored, start: datetime) -> Text:
     """One event of a timeline: ms since the run began, who, what, and what matters of it."""
     step = step_of(stored, start)
@@ -239,7 +274,7 @@ def event_line(stored: Stored, start: datetime) -> Text:
     return head + plain(str(step["summary"]))
 
 
-def _lines(event: Event) -> list[Text]:
+def _lines(event: Event, fact: Fact) -> list[Text]:  # noqa: PLR0912  # one case an event
     """What a person sees of an event while the run goes on."""
     match event:
         case Generated() if event.generation.malformed:
@@ -250,7 +285,8 @@ def _lines(event: Event) -> list[Text]:
             return [plain("→ ", "cyan") + plain(short(call_line(call), LINE)) for call in event.generation.calls]
         case ToolReturned():
             again = "done before: " if event.repeated else ""
-            return [plain("✓ ", "green") + plain(f"{event.command.call.name}: {again}{short(event.result.text, LINE)}", "dim")]
+            said = plain("✓ ", "green") + plain(f"{event.command.call.name}: {again}{short(event.result.text, LINE)}", "dim")
+            return [said, *(plain(f"  {fetching(part)}", "dim") for part in event.result.parts if is_ref(part.ref))]
         case ToolFailed() | ToolInDoubt():
             why = short(f"{event.failure.what} {event.failure.why}", LINE)
             return [plain("✗ ", "red") + plain(f"{event.command.call.name}: {why}")]
@@ -258,8 +294,19 @@ def _lines(event: Event) -> list[Text]:
             return [plain(f"… waits for run {short_id(event.behind)} of the same conversation", "dim")]
         case TurnRefused():
             return [plain(f"✗ run {short_id(event.by)} of the same conversation is open", "red")]
+        case ApprovalGranted() if isinstance(event.command, RequestApproval) and not may_approve(event.command, event.by):
+            return [plain(f"✗ {event.by} may not approve this, it is for {who_may(event.command)}", "yellow")]
         case ApprovalGranted():
-            return [plain(f"✓ approved by {event.by}", "green")]
+            how_far = {"once": "", "conversation": " for this conversation", "always": " always with these arguments"}
+            return [plain(f"✓ approved by {event.by}{how_far[event.scope]}", "green")]
+        case CallJudged() if event.verdict.outcome in ("deny", "dry_run"):
+            return [plain("✗ ", "red") + plain(f"{event.command.call.name}: {short(summary(fact), LINE)}")]
+        case ToolAsked():
+            return [plain("? ", "yellow") + plain(short(summary(fact), LINE))]
+        case PersonAnswered():
+            return [plain("✓ " if event.accepted else "✗ ", "green" if event.accepted else "yellow") + plain(summary(fact))]
+        case EffectSettled():
+            return [plain("! ", "yellow") + plain(summary(fact))]
         case ApprovalRefused():
             return [plain(f"✗ refused by {event.by} {event.reason}".rstrip(), "yellow")]
         case CancelRequested():
@@ -267,6 +314,20 @@ def _lines(event: Event) -> list[Text]:
         case StepFailed():
             return [plain("✗ ", "red") + plain(f"{event.command.kind}: {event.failure.what} {event.failure.why}")]
     return []
+
+
+def _lines_below(event: Event, fact: Fact) -> list[Text]:
+    """What a person sees of another agent's run: what it is asked and does, and what it answers."""
+    match event:
+        case RunRequested():
+            return [plain(short(event.task, LINE), "dim")]
+        case RunCompleted():
+            return [plain("✓ ", "green") + plain(short(event.answer, LINE), "dim")]
+        case RunFailed():
+            return [plain("✗ ", "red") + plain(short(f"{event.failure.what} {event.failure.why}", LINE))]
+        case RunCancelled():
+            return [plain("✗ ", "yellow") + plain(short(f"stopped by {event.by}: {event.reason}", LINE))]
+    return _lines(event, fact)
 
 
 def _source_lines(passages: Sequence[Passage]) -> list[Text]:
@@ -280,6 +341,20 @@ def _source_lines(passages: Sequence[Passage]) -> list[Text]:
         where = f" · {each.source}" if each.source not in ("", each.title) else ""
         lines.append(plain(f"[{number}] ", "cyan") + plain(short(title, LINE)) + plain(f"  {place}{where}", "dim"))
     return lines
+
+
+def _what_to_do(state: RunState) -> list[str]:
+    """How what the run waits for is answered, and by whom."""
+    run, lines = short_id(state.run), []
+    for asked in state.approvals().values():
+        if asked.not_by or asked.approvers:
+            lines.append(say("another", who=who_may(asked)))
+            lines.append(say("waits", command=say("another how", run=run)))
+        else:
+            lines.append(say("waits", command=f"milepost runs approve {run}"))
+        lines.append(say("or", command=f"milepost runs refuse {run} --reason WHY"))
+    lines.extend(say("waits", command=say("answer how", run=run)) for _ in state.questions())
+    return list(dict.fromkeys(lines))
 
 
 def _say_why(state: RunState) -> None:

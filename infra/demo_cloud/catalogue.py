@@ -16,6 +16,11 @@ REGIONS = {
     "cn-hongkong": ("中国香港", ("cn-hongkong-b", "cn-hongkong-d")),
     "ap-southeast-1": ("新加坡", ("ap-southeast-1a", "ap-southeast-1c")),
 }
+IMAGES = {
+    "aliyun_3_x64_20G_alibase_20260101.vhd": ("aliyun-3", "Alibaba Cloud Linux 3"),
+    "ubuntu_24_04_x64_20G_alibase_20260101.vhd": ("ubuntu-24.04", "Ubuntu 24.04 64 bit"),
+    "debian_13_x64_20G_alibase_20260101.vhd": ("debian-13", "Debian 13 64 bit"),
+}
 CURRENCY = "CNY"
 CHINA = timezone(timedelta(hours=8))
 MONTHS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 24, 36, 48, 60})

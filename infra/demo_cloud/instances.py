@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from infra.demo_cloud.catalogue import LONGEST, TYPES, check_period, later, price
 from infra.demo_cloud.errors import CloudError, missing, no_instance, wrong_status
-from infra.demo_cloud.request import Request, page
+from infra.demo_cloud.request import Request, page, tags_of
 from infra.demo_cloud.world import Resource, World
 
 _INTERNAL = frozenset({"AutoRenew", "Next"})
@@ -127,17 +127,33 @@ def several(change: Callable[[World, Request, Resource], None]) -> Callable[[Wor
 
 def delete_instance(world: World, request: Request) -> Resource:
     """DeleteInstance: pay-as-you-go only (or TerminateSubscription), stopped or forced, never a protected one."""
-    instance = find(world, request.text("InstanceId"), request.now)
+    _delete(world, request, request.text("InstanceId"))
+    request.pass_dry_run()
+    return {}
+
+
+def delete_instances(world: World, request: Request) -> Resource:
+    """DeleteInstances: all of them or none."""
+    request.text("RegionId")
+    names = request.listed("InstanceId")
+    if not 1 <= len(names) <= 100:
+        raise missing("InstanceId")
+    for name in dict.fromkeys(names):
+        _delete(world, request, name)
+    request.pass_dry_run()
+    return {}
+
+
+def _delete(world: World, request: Request, name: str) -> None:
+    instance = find(world, name, request.now)
     if instance["DeletionProtection"]:
         raise CloudError(403, "InvalidOperation.DeletionProtection", "The instance is protected from deletion.")
     if instance["InstanceChargeType"] == "PrePaid" and not request.flag("TerminateSubscription"):
         raise CloudError(403, "ChargeTypeViolation", "The operation is not permitted due to charge type of the instance.")
     if instance["Status"] != "Stopped" and not request.flag("Force"):
         raise wrong_status()
-    world.remove("instance", str(instance["InstanceId"]))
-    request.record(world, str(instance["InstanceId"]))
-    request.pass_dry_run()
-    return {}
+    world.remove("instance", name)
+    request.record(world, name)
 
 
 def renew_instance(world: World, request: Request) -> Resource:
@@ -220,29 +236,6 @@ def modify_attribute(world: World, request: Request) -> Resource:
     return {}
 
 
-def tag_resources(world: World, request: Request) -> Resource:
-    """TagResources: add or overwrite tags of instances."""
-    request.text("RegionId")
-    if request.text("ResourceType") != "instance":
-        raise CloudError(400, "InvalidResourceType.NotFound", "The ResourceType provided does not exist.")
-    names, tags = request.listed("ResourceId"), request.tags()
-    if not names or not tags:
-        raise missing("Tag" if names else "ResourceId")
-    for name in names:
-        instance = find(world, name, request.now)
-        merged = tags_of(instance) | tags
-        instance["Tags"] = {"Tag": [{"TagKey": key, "TagValue": value} for key, value in merged.items()]}
-        world.put("instance", name, instance)
-        request.record(world, name)
-    return {}
-
-
-def tags_of(instance: Resource) -> dict[str, str]:
-    """An instance's tags as a dictionary."""
-    tags = instance["Tags"]
-    return {tag["TagKey"]: tag["TagValue"] for tag in tags["Tag"]} if isinstance(tags, dict) else {}
-
-
 def _attempt(
     world: World, request: Request, name: str, change: Callable[[World, Request, Resource], None], together: bool
 ) -> Resource:
@@ -270,9 +263,10 @@ def _attempt(
 
 
 def _settled(instance: Resource, now: datetime) -> Resource:
-    coming = instance.get("Next")
-    if isinstance(coming, dict) and datetime.fromisoformat(coming["at"]) <= now:
+    while isinstance(coming := instance.get("Next"), dict) and datetime.fromisoformat(coming["at"]) <= now:
         instance = {name: value for name, value in instance.items() if name != "Next"} | {"Status": coming["Status"]}
+        if coming.get("Next"):
+            instance["Next"] = coming["Next"]
     return instance
 
 

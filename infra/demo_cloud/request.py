@@ -107,3 +107,9 @@ def page(request: Request, items: Sequence[Resource], outer: str, inner: str) ->
         "PageSize": size,
         "NextToken": str(following) if following < len(items) else "",
     }
+
+
+def tags_of(resource: Resource) -> dict[str, str]:
+    """A resource's tags as a dictionary."""
+    tags = resource.get("Tags")
+    return {tag["TagKey"]: tag["TagValue"] for tag in tags["Tag"]} if isinstance(tags, dict) else {}

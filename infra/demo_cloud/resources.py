@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import fnmatch
 from datetime import datetime, timedelta
 
-from infra.demo_cloud.catalogue import REGIONS, TYPES, price
+from infra.demo_cloud.catalogue import IMAGES, REGIONS, TYPES, price
 from infra.demo_cloud.errors import CloudError, missing
 from infra.demo_cloud.instances import find
 from infra.demo_cloud.request import Request, page
@@ -137,6 +138,33 @@ def describe_security_groups(world: World, request: Request) -> Resource:
     return {"RegionId": request.text("RegionId")} | page(request, rows, "SecurityGroups", "SecurityGroup")
 
 
+def describe_images(world: World, request: Request) -> Resource:
+    """DescribeImages: of the system, by id or name."""
+    _region(request)
+    wanted, pattern = request.optional("ImageId"), request.optional("ImageName")
+    owner, kind = request.optional("ImageOwnerAlias"), request.optional("OSType")
+    rows: list[Resource] = [
+        {"ImageId": image, "ImageName": name, "OSName": system, "OSType": "linux", "ImageOwnerAlias": "system",
+         "Architecture": "x86_64", "Size": 20, "Status": "Available"}
+        for image, (name, system) in IMAGES.items()
+        if wanted in (None, image) and (pattern is None or fnmatch.fnmatchcase(name, pattern))
+        and owner in (None, "system") and kind in (None, "linux")
+    ]  # fmt: skip
+    return page(request, rows, "Images", "Image")
+
+
+def describe_invocation_results(world: World, request: Request) -> Resource:
+    """DescribeInvocationResults: what a command printed, by invocation and instance."""
+    wanted, instance = request.optional("InvokeId"), request.optional("InstanceId")
+    rows: list[Resource] = []
+    for one in reversed(world.all("invocation")):
+        if one["RegionId"] == request.text("RegionId") and wanted in (None, one["InvokeId"]):
+            for row in _results(one, request, with_output=True):
+                if instance in (None, row["InstanceId"]):
+                    rows.append({"InvokeId": one["InvokeId"], "CommandId": one["CommandId"], **row})
+    return {"Invocation": page(request, rows, "InvocationResults", "InvocationResult")}
+
+
 def run_command(world: World, request: Request) -> Resource:
     """RunCommand on running instances. The demo runs nothing: it records the command and answers what it was."""
     request.text("RegionId")
@@ -210,20 +238,28 @@ def _names(invocation: Resource) -> list[str]:
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def _invocation(one: Resource, request: Request) -> Resource:
-    done = request.now - datetime.fromisoformat(str(one["At"])) >= COMMAND_TAKES
+def _is_done(one: Resource, request: Request) -> bool:
+    return request.now - datetime.fromisoformat(str(one["At"])) >= COMMAND_TAKES
+
+
+def _results(one: Resource, request: Request, *, with_output: bool) -> list[Resource]:
+    done = _is_done(one, request)
     output = base64.b64encode(f"[demo cloud] {base64.b64decode(str(one['CommandContent'])).decode()}".encode()).decode()
-    instances = [
+    return [
         {
             "InstanceId": name,
             "InvocationStatus": "Success" if done else "Running",
             "InstanceInvokeStatus": "Finished" if done else "Running",
             "ExitCode": 0,
             "CreationTime": one["CreationTime"],
-            "Output": output if done and request.flag("IncludeOutput") else "",
+            "Output": output if done and with_output else "",
         }
         for name in _names(one)
     ]
+
+
+def _invocation(one: Resource, request: Request) -> Resource:
+    done, instances = _is_done(one, request), _results(one, request, with_output=request.flag("IncludeOutput"))
     shown = {name: value for name, value in one.items() if name not in ("Instances", "At", "RegionId")}
     return shown | {
         "InvokeStatus": "Finished" if done else "Running",

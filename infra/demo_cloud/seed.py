@@ -40,7 +40,7 @@ def fill(world: World, now: datetime) -> None:
     """Put the seed into a world that has nothing yet."""
     if not world.is_new():
         return
-    with world.transaction():
+    with world.moment(now), world.transaction():
         for number, seed in enumerate(SEEDS, start=1):
             world.put("instance", seed.instance, _instance(seed, number, now))
             for disk in _disks(seed, number, now):

@@ -8,14 +8,14 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 from aiohttp import web
 from pydantic import ValidationError
 
-from infra.demo_cloud.actions import act
+from infra.demo_cloud.actions import act, is_read
 from infra.demo_cloud.errors import CloudError
 from infra.demo_cloud.faults import Fault, Faults, When
 from infra.demo_cloud.request import Request
@@ -104,7 +104,8 @@ class _Cloud:
         try:
             request = self._request(http, body, request_id)
             await self._fail(http, request.action, "before")
-            answer = act(self._world, request)
+            late = self._faults.take(request.action, "before", "lag") if is_read(request.action) else None
+            answer = act(self._world, request, lag_s=late.seconds if late else 0.0)
             await self._fail(http, request.action, "after")
         except CloudError as error:
             return _error(error, request_id)
@@ -114,9 +115,11 @@ class _Cloud:
 
     def _request(self, http: web.Request, body: bytes, request_id: str) -> Request:
         now = self._clock()
+        skew = self._faults.take(http.headers.get("x-acs-action", ""), "before", "skew")
+        seen = now + timedelta(seconds=skew.seconds) if skew else now
         headers = {name.lower(): value for name, value in http.headers.items()}
         signed = Signed(http.method, http.path, http.url.raw_query_string, headers, body)
-        self._verifier.verify(signed, now)
+        self._verifier.verify(signed, seen)
         params = dict(parse_qsl(signed.query, keep_blank_values=True))
         if headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
             params |= dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
@@ -132,6 +135,9 @@ class _Cloud:
         log.info("fault: %s %s %s", action, fault.how, when)
         if fault.how == "error":
             raise CloudError(fault.status, fault.code, f"A fault was asked for: {fault.code}.")
+        if fault.how == "slow":
+            await asyncio.sleep(fault.seconds)
+            return
         if fault.how == "hang":
             await self._closing.wait()
         elif http.transport is not None:

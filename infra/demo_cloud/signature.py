@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, unquote
 
 from infra.demo_cloud.errors import CloudError
 
@@ -84,4 +84,5 @@ def canonical_request(request: Signed, signed_headers: list[str]) -> bytes:
     query = "&".join(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in pairs)
     headers = "".join(f"{name}:{request.headers.get(name, '').strip()}\n" for name in signed_headers)
     payload = hashlib.sha256(request.body).hexdigest()
-    return "\n".join((request.method, request.path, query, headers, ";".join(signed_headers), payload)).encode()
+    path = "/".join(quote(unquote(step), safe="~") for step in request.path.split("/"))  # however the client's library wrote it
+    return "\n".join((request.method, path, query, headers, ";".join(signed_headers), payload)).encode()

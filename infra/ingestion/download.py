@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from services.retrieval.documents import UnreadableDocument, UnsupportedDocument
 from services.retrieval.loaders.formats import MEDIA_TYPES, SUFFIXES
-from tool_adapters.builtin.http_get import opened
 from tool_adapters.tool import ToolRefused, ToolUnavailable
+from tool_adapters.web import opened
 
 MIB = 1024 * 1024
 SIZE_LIMIT = 64 * MIB

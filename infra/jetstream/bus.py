@@ -23,7 +23,7 @@ from infra.jetstream.connection import Connection, unreachable
 from infra.jetstream.deliveries import FIRST, RESENT, TAKEN, bury, deliveries, put_away
 from infra.jetstream.pull import Pull, Pulled
 from runtime.bus import CardChange, Hear, Reply, ServiceInfo
-from runtime.errors import Retryable, Unreachable
+from runtime.errors import NobodyAnswers, Retryable, Unreachable
 from runtime.log import Delivery
 from runtime.sealing import Sealing
 from schemas import subjects
@@ -116,7 +116,7 @@ class JetStreamBus:
         try:
             reply = await self._connection.client.request(subject, data, timeout=timeout_s)
         except nats.errors.NoRespondersError as error:
-            raise Unreachable(f"Nobody answers {subject}.", hint="milepost status") from error
+            raise NobodyAnswers(f"Nobody answers {subject}.", hint="milepost status") from error
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise unreachable(error) from error
         headers = reply.headers or {}

@@ -23,6 +23,7 @@ from schemas import subjects
 from schemas.ids import segment_of
 
 MANY = 1_000_000
+PAYLOAD_BUCKET = "PAYLOADS"
 
 
 def run_stream(segment: str) -> StreamConfig:
@@ -60,6 +61,14 @@ def dead_stream() -> StreamConfig:
     )  # fmt: skip
 
 
+def payload_stream() -> StreamConfig:
+    """The object store of payloads: fsynced as the log is, so that no fact refers to bytes that a power cut took."""
+    return StreamConfig(
+        name=f"OBJ_{PAYLOAD_BUCKET}", subjects=[f"$O.{PAYLOAD_BUCKET}.C.>", f"$O.{PAYLOAD_BUCKET}.M.>"],
+        storage=StorageType.FILE, discard=DiscardPolicy.NEW, allow_rollup_hdrs=True, allow_direct=True, num_replicas=1,
+    )  # fmt: skip
+
+
 def worker_consumer(role: str, lane: str, subject: str, ack_wait_s: float) -> ConsumerConfig:
     """The workers of a role's lane share this."""
     return ConsumerConfig(
@@ -87,7 +96,7 @@ def reader_consumer(subject: str, after: int) -> ConsumerConfig:
 async def ensure(connection: Connection, now: datetime) -> None:
     """Create what is missing, with this month's segment. Raises Unreachable."""
     month = run_stream(segment_of(now))
-    for config in (month, command_stream(), card_stream(), dead_stream()):
+    for config in (month, command_stream(), card_stream(), dead_stream(), payload_stream()):
         await ensure_stream(connection, config)
 
 

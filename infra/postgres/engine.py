@@ -45,11 +45,13 @@ Role: TypeAlias = Literal["milepost_service", "milepost_keeper"]
 """Who sees the rows of the tenant that a transaction names, and who sees those of all; neither owns a table."""
 
 
-def connect(url: str, *, role: Role | None = None, pool: int = 4, overflow: int = 3, patience: float = 10.0) -> AsyncEngine:
+def connect(
+    url: str, *, role: Role | None = None, pool: int = 4, overflow: int = 3, patience: float = 10.0, ping: bool = True
+) -> AsyncEngine:
     """The engine of a process: at most pool + overflow connections, so that eight processes share sixty.
 
     url: as given by people, `postgresql://...`. role: what every connection changes into at its start; None: who the URL
-    says. patience: seconds to wait for a free connection.
+    says. patience: seconds to wait for a free connection. ping: whether each connection taken is tried first, a round trip.
     """
     options = f"{_OPTIONS} -c role={role}" if role else _OPTIONS
     return create_async_engine(
@@ -57,7 +59,7 @@ def connect(url: str, *, role: Role | None = None, pool: int = 4, overflow: int 
         pool_size=pool,
         max_overflow=overflow,
         pool_timeout=patience,
-        pool_pre_ping=True,
+        pool_pre_ping=ping,
         pool_recycle=1800,
         connect_args={"options": options, "connect_timeout": _CONNECT_S, "application_name": "milepost"},
     )

@@ -13,10 +13,12 @@ from sqlalchemy import (
     Double,
     ForeignKey,
     ForeignKeyConstraint,
+    Identity,
     Index,
     Integer,
     LargeBinary,
     MetaData,
+    Numeric,
     Table,
     Text,
     UniqueConstraint,
@@ -97,6 +99,31 @@ tool_hosts = Table(
     Column("seen", _MOMENT, nullable=False),
     Column("queue", Integer, nullable=False),
     Column("failing", Double, nullable=False),
+)
+
+# Where imported tools come from; JSON, not JSONB, as in tool_versions.
+tool_sources = Table(
+    "tool_sources",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("lane", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("settings", JSON, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("since", _MOMENT, nullable=False),
+)
+
+# digest: over card and call, to tell what an import changes.
+tool_specs = Table(
+    "tool_specs",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("lane", Text, primary_key=True),
+    Column("name", Text(collation="C"), primary_key=True),
+    Column("card", JSON, nullable=False),
+    Column("call", JSON, nullable=False),
+    Column("digest", Text, nullable=False),
 )
 
 # version: counts the changes; passages: how many are held, of all versions.
@@ -351,6 +378,7 @@ watermarks = Table(
     Column("created", _MOMENT),
 )
 
+# token, lease: who holds the claim until when; look: when somebody is to look after it. Both run by the database's clock.
 effects = Table(
     "effects",
     metadata,
@@ -365,8 +393,32 @@ effects = Table(
     Column("receipt", JSON),
     Column("error", JSON),
     Column("since", _MOMENT, nullable=False),
+    Column("base", Text, nullable=False),
+    Column("round", Integer, nullable=False, server_default="0"),
+    Column("conversation", Text, nullable=False, server_default=""),
+    Column("user", Text, nullable=False, server_default=""),
+    Column("approval", Text),
+    Column("datakey", Text),
+    Column("lane", Text, nullable=False, server_default="builtin"),
+    Column("price", Text),
+    Column("currency", Text),
+    Column("attempts", Integer, nullable=False, server_default="1"),
+    Column("token", Text, nullable=False, server_default=""),
+    Column("lease", _MOMENT, nullable=False, server_default=text("now()")),
+    Column("first_sent", _MOMENT),
+    Column("last_sent", _MOMENT),
+    Column("finished", _MOMENT),
+    Column("look", _MOMENT),
+    Column("looks", Integer, nullable=False, server_default="0"),
+    Column("settled_by", Text),
+    Column("note", Text, nullable=False, server_default=""),
+    Column("told", Boolean, nullable=False, server_default=text("true")),
+    Column("undone_by", Text),
     CheckConstraint("state IN ('committed', 'done', 'failed', 'in_doubt')", name="effects_state"),
     Index("effects_run", "run"),
+    Index("effects_base", "base", "round"),
+    Index("effects_since", "tenant", "since", "key"),
+    Index("effects_look", "lane", "look", postgresql_where=text("look IS NOT NULL")),
 )
 
 # A key that was destroyed keeps its row, so that who asks for it is told so; nothing in it names the user any more.
@@ -399,4 +451,89 @@ forgettings = Table(
     Column("report", JSON, nullable=False),
     CheckConstraint('("user" IS NULL) = (finished IS NOT NULL)', name="forgettings_finished"),
     Index("forgettings_user", "tenant", "user", unique=True),
+)
+
+# What a tenant's rules were from when on; the newest version holds.
+policy_versions = Table(
+    "policy_versions",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("hash", Text, nullable=False),
+    Column("policy", JSON, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", _MOMENT, nullable=False),
+    Column("note", Text, nullable=False),
+)
+
+# Standing approvals. arguments_key: as calls with equal arguments have it (schemas.tools.call_key).
+policy_grants = Table(
+    "policy_grants",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("tool", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("conversation", Text, nullable=False),
+    Column("arguments", JSON, nullable=False),
+    Column("arguments_key", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("run", Text, nullable=False),
+    Column("since", _MOMENT, nullable=False),
+    Column("expires", _MOMENT),
+    Column("revoked", _MOMENT),
+    Column("revoked_by", Text),
+    CheckConstraint("scope IN ('conversation', 'always')", name="policy_grants_scope"),
+    Index("policy_grants_tool", "tenant", "tool", "agent"),
+)
+
+# Rights to call that were taken back; what is not named covers every call.
+policy_revocations = Table(
+    "policy_revocations",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("run", Text),
+    Column("tool", Text),
+    Column("agent", Text),
+    Column("user", Text),
+    Column("by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", _MOMENT, nullable=False),
+    Column("until", _MOMENT),
+    Column("lifted", _MOMENT),
+    Column("lifted_by", Text),
+    Index("policy_revocations_open", "tenant", postgresql_where=text("lifted IS NULL")),
+)
+
+# What was let through, once for each limit that counts it. settled: it is known to have happened.
+policy_charges = Table(
+    "policy_charges",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("limit_name", Text(collation="C"), primary_key=True),
+    Column("bucket", Text(collation="C"), nullable=False),
+    Column("run", Text, nullable=False),
+    Column("call", Text, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("tool", Text, nullable=False),
+    Column("money", Numeric, nullable=False),
+    Column("at", _MOMENT, nullable=False),
+    Column("settled", Boolean, nullable=False),
+    Index("policy_charges_limit", "tenant", "limit_name", "bucket", "at"),
+)
+
+# Who changed what may happen, and when.
+policy_changes = Table(
+    "policy_changes",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("at", _MOMENT, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("deed", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("detail", Text, nullable=False),
 )

@@ -108,7 +108,18 @@ def _groups(found: re.Match[str]) -> Groups:
 
 
 def _filled_arguments(arguments: dict[str, object], groups: Groups) -> dict[str, object]:
-    return {name: _filled(value, groups) if isinstance(value, str) else value for name, value in arguments.items()}
+    return {name: _filled_value(value, groups) for name, value in arguments.items()}
+
+
+def _filled_value(value: object, groups: Groups) -> object:
+    match value:
+        case str():
+            return _filled(value, groups)
+        case dict():
+            return _filled_arguments(value, groups)
+        case list():
+            return [_filled_value(each, groups) for each in value]
+    return value
 
 
 def _filled(text: str, groups: Groups) -> str:

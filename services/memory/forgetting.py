@@ -52,7 +52,8 @@ class Report(Value):
 
     cancelled: runs that were open. keys: data keys destroyed. unsealed: runs that were recorded in the clear, whose content
     the log keeps. runs, events, uses: of the index. effects: entries of the ledger that lost arguments and receipt; their keys
-    stay, so that none repeats. memory: rows removed, by kind. waiting_for: what keeps it from going on.
+    stay, so that none repeats. policy: standing approvals and rights taken back that named the person. memory: rows removed, by
+    kind. waiting_for: what keeps it from going on.
     """
 
     cancelled: int = 0
@@ -62,6 +63,7 @@ class Report(Value):
     events: int = 0
     uses: int = 0
     effects: int = 0
+    policy: int = 0
     memory: dict[str, int] = Field(default_factory=dict)
     waiting_for: str = ""
 
@@ -199,6 +201,7 @@ class Forgetter:
         await add(keys=len(keys))
         async for runs in self._runs(tenant, user):
             await add(effects=await self._count("tools", "forget", {"tenant": tenant, "runs": runs}, "effects"))
+        await add(policy=await self._count("policy", "forget", {"tenant": tenant, "user": user}, "rows"))
         index = await self._ask("recorder", "forget", {"tenant": tenant, "user": user})
         await add(**{name: _number(index, name) for name in ("runs", "events", "uses", "unsealed")})
         removed: dict[str, int] = (await self._rows.forget_user(tenant, user)).model_dump()

@@ -217,7 +217,8 @@ class CatalogueQuestions:
                 hint=f"milepost tools rm --shared {' '.join(shared)}, if it is to be gone for all",
             )  # fmt: skip
         for card in own.values():
-            self._check_silent(card.lane, card.name)
+            if self._hosts.presence_of(card) == "here":
+                self._check_silent(card.lane, card.name)
         await self._tools.remove(owner, list(own))
         return Removed(tools=tuple(self._listed(card) for card in own.values()), after=after).model_dump_json().encode()
 
@@ -225,7 +226,7 @@ class CatalogueQuestions:
         if self._hosts.presence(lane) == "here":
             raise HostAnswers(
                 f"{what} cannot be taken out: the host {lane} lives.", why="it would register them again",
-                hint="stop the host first, or forbid the tool in the agent's settings",
+                hint=f"stop the host (if it was imported: milepost tools sources rm {lane}), or forbid the tool to the agent",
             )  # fmt: skip
 
     async def _scan(self, tenant: str, after: str, limit: int, which: ListTools) -> tuple[list[ToolCard], str | None]:
@@ -246,16 +247,16 @@ class CatalogueQuestions:
         return found, after
 
     def _found(self, each: ScoredCard) -> FoundTool:
-        return FoundTool(card=each.card, score=each.score, why=each.why, presence=self._hosts.presence(each.card.lane))
+        return FoundTool(card=each.card, score=each.score, why=each.why, presence=self._hosts.presence_of(each.card))
 
     def _listed(self, card: ToolCard) -> ListedTool:
         return ListedTool(
-            name=card.name, effect=card.effect, lane=card.lane, presence=self._hosts.presence(card.lane),
+            name=card.name, effect=card.effect, lane=card.lane, presence=self._hosts.presence_of(card),
             description=card.description[:_DESCRIBED],
         )  # fmt: skip
 
     def _known(self, card: ToolCard) -> KnownTool:
-        host, presence = self._hosts.known().get(card.lane), self._hosts.presence(card.lane)
+        host, presence = self._hosts.known().get(card.lane), self._hosts.presence_of(card)
         if host is None:
             return KnownTool(card=card, presence=presence)
         return KnownTool(card=card, presence=presence, seen=host.seen, queue=host.queue, failing=host.failing)

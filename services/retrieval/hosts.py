@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from runtime.clock import Clock
 from schemas.ids import checked_token
-from schemas.tools import Beat
+from schemas.tools import Beat, ToolCard
 from services.retrieval.tool_index import Host, ToolIndex
 
 AWAY_S = 10.0
@@ -52,8 +52,15 @@ class Hosts:
     def alive(self, lane: str, beat: Beat | None = None) -> None:
         """The host of a lane has shown itself. beat: how it does; None: as it was."""
         known = self._known.get(checked_token(lane, "lane"))
-        queue, failing = (beat.queue, beat.failing) if beat else (known.queue, known.failing) if known else (0, 0.0)
-        self._known[lane] = Host(lane=lane, seen=self._clock.now(), queue=queue, failing=failing)
+        last = beat or known or Beat()
+        answers = None if last.answers is None else frozenset(last.answers)
+        now = self._clock.now()
+        self._known[lane] = Host(lane=lane, seen=now, queue=last.queue, failing=last.failing, answers=answers)
+
+    def presence_of(self, card: ToolCard) -> Presence:
+        """Whether a tool is answered: its host lives, and says nothing else about this one."""
+        host, presence = self._known.get(card.lane), self.presence(card.lane)
+        return "away" if presence == "here" and host and not host.has(card.name) else presence
 
     def presence(self, lane: str) -> Presence:
         """Whether the host of a lane answers."""

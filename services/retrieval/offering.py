@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 
 from schemas.events import ScoredCard
-from schemas.tools import Effect
+from schemas.tools import Effect, ToolCard
 from services.retrieval.tool_index import Host
 
 FAILING = 0.5
@@ -28,10 +28,15 @@ def offering(
 ) -> list[ScoredCard]:
     """The k best that may be offered, best first; equal ones in the order in which they were found.
 
-    hosts: those that answer, by lane; a tool of any other lane is not offered. forbidden: names that are never offered.
+    hosts: those that answer, by lane; a tool of any other lane, or one that nobody answers for, is not offered.
+    forbidden: names that are never offered.
     """
-    allowed = [each for each in found if each.card.lane in hosts and each.card.name not in forbidden]
+    allowed = [each for each in found if _is_answered(each.card, hosts) and each.card.name not in forbidden]
     return weighed(allowed, hosts)[:k]
+
+
+def _is_answered(card: ToolCard, hosts: Mapping[str, Host]) -> bool:
+    return card.lane in hosts and hosts[card.lane].has(card.name)
 
 
 def weighed(found: Sequence[ScoredCard], hosts: Mapping[str, Host]) -> list[ScoredCard]:

@@ -18,12 +18,20 @@ Vector: TypeAlias = Sequence[float]
 
 
 class Host(Value):
-    """Who answers the calls of a lane, as it last told. queue: calls that wait; failing: share of its last calls (0 to 1)."""
+    """Who answers the calls of a lane, as it last told. queue: calls that wait; failing: share of its last calls (0 to 1).
+
+    answers: those of its tools that somebody answers for; None: all. It is told anew with each beat, and not stored.
+    """
 
     lane: Token
     seen: datetime
     queue: int = 0
     failing: float = 0.0
+    answers: frozenset[str] | None = None
+
+    def has(self, name: str) -> bool:
+        """Whether somebody answers for a tool of this host."""
+        return self.answers is None or name in self.answers
 
 
 class Put(Value):

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 
 from pydantic import Field, ValidationError
 
 from schemas.canonical import JsonObject, read_json
 from schemas.errors import MilepostError, ProtocolError
 from schemas.ids import Token
-from schemas.tools import ToolResult, Value
-from tool_adapters.tool import (
-    ARGUMENTS_LIMIT,
-    CallContext,
-    Tool,
-    ToolError,
-    ToolRefused,
-    ToolUnavailable,
-    checked_result,
-    validate,
-)
+from schemas.tools import ToolCall, ToolResult, Value
+from services.tools.admission import Admission, Admitted
+from services.tools.rates import Rates
+from services.tools.reading import in_turn
+from services.tools.redaction import Redaction
+from tool_adapters.tool import ARGUMENTS_LIMIT, CallContext, ToolError, ToolRefused, ToolUnavailable, checked_result
 
 QUESTION_BYTES = ARGUMENTS_LIMIT + 4096
 
@@ -39,36 +33,37 @@ def call_verb(lane: str) -> str:
     return f"call-{lane}"
 
 
-async def call_by_hand(tools: Mapping[str, Tool], owner: str, raw: bytes) -> bytes:
-    """CallByHand -> ToolResult. owner: the tenant whose tools these are, `*` for all.
-
-    Raises ToolRefused for a tool that writes, ToolError for everything else that goes wrong.
-    """
+async def call_by_hand(admission: Admission, rates: Rates, raw: bytes) -> bytes:
+    """CallByHand -> ToolResult. Raises ToolRefused for a tool that writes, ToolError for everything else that goes wrong."""
     asked = _read(raw)
-    tool = tools.get(asked.name)
-    if tool is None or owner not in ("*", asked.tenant):
-        raise ToolError(f"This host has no tool {asked.name}.", hint="milepost tools ls")
+    tool = await admission.tool(asked.tenant, asked.name)
     if tool.card.effect != "read":
         raise ToolRefused(
             f"{asked.name} changes the world, so it is not called by hand.", code="WritesGoThroughARun",
             why="a run plans it, asks a person, does it once and keeps the receipt",
             hint=f'milepost ask "..." --tool {asked.name}',
         )  # fmt: skip
-    validate(tool.card, asked.arguments)
-    return (await _call(tool, asked)).model_dump_json().encode()
-
-
-async def _call(tool: Tool, asked: CallByHand) -> ToolResult:
+    arguments, known = admission.arguments(tool, asked.arguments)
     context = CallContext(tenant=asked.tenant, run="", user=asked.user, timeout_s=tool.card.timeout_s)
+    admitted = Admitted(tool, ToolCall(id="by-hand", name=asked.name), arguments, context, Redaction(known))
+    await in_turn(admitted, rates)
+    return (await _call(admitted, asked)).model_dump_json().encode()
+
+
+async def _call(admitted: Admitted, asked: CallByHand) -> ToolResult:
+    tool, hide = admitted.tool, admitted.hide
     try:
         async with asyncio.timeout(tool.card.timeout_s):
-            return checked_result(await tool.call(asked.arguments, context))
+            return checked_result(hide.result(await tool.call(admitted.arguments, admitted.context)))
+    except ToolError as error:
+        error.what, error.why = hide.text(error.what), hide.text(error.why)
+        raise
     except MilepostError:
         raise
     except TimeoutError as error:
         raise ToolUnavailable(f"{asked.name} did not answer within {tool.card.timeout_s:g} s.") from error
     except Exception as error:
-        raise ToolError(f"{asked.name} failed.", why=f"{type(error).__name__}: {error}"[:500]) from error
+        raise ToolError(f"{asked.name} failed.", why=hide.text(f"{type(error).__name__}: {error}"[:500])) from error
 
 
 def _read(raw: bytes) -> CallByHand:

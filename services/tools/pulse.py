@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from runtime.errors import Retryable
+from runtime.errors import NotYet, Retryable
 from runtime.service import Context
 from schemas.commands import Command
 from schemas.events import AnyEvent, ToolFailed, ToolInDoubt
@@ -42,7 +42,7 @@ class Pulse:
             self._under_way += 1
             try:
                 event = await handle(command, context)
-            except Retryable:
+            except (Retryable, NotYet):
                 self._last.append(True)
                 raise
             finally:

@@ -22,7 +22,8 @@ from services.memory.keys import KeyStore
 from services.memory.memory_keys import MemoryKeyStore
 from services.recorder.memory_index import MemoryRunIndex
 from services.recorder.ports import ERASED, EventRow, RunFilter, RunIndex, RunSummary
-from services.tools.ledger import FORGOTTEN, Claimed, Done, EffectLedger, MemoryEffectLedger, Mine
+from services.tools.ledger import FORGOTTEN, Claimed, Done, EffectLedger, Intent
+from services.tools.memory_ledger import MemoryEffectLedger
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 MASTER = MasterKey(b"m" * 32)
@@ -175,30 +176,35 @@ async def test_a_users_runs_are_listed_page_by_page_and_the_open_ones_alone(stor
 
 
 async def claim(ledger: EffectLedger, key: str, command: str = "c1", run: str = "r1", tenant: str = "acme") -> object:
-    return await ledger.claim(key, tenant, run, command, "renew", {"who": CANARY}, CANARY, NOW)
+    intent = Intent(
+        key=key, base=key, tenant=tenant, run=run, conversation=CANARY, user=CANARY, command=command, lane="cloud",
+        tool="renew", arguments={"who": CANARY}, planned_state=CANARY,
+    )  # fmt: skip
+    return await ledger.claim(intent, f"token of {key}", NOW, 0.0)
 
 
 async def test_a_forgotten_effect_says_nothing_and_still_does_not_repeat(stores: Stores) -> None:
     ledger = stores.ledger
     for key, run in (("done", "r1"), ("open", "r1"), ("theirs", "r2")):
         assert isinstance(await claim(ledger, key, run=run), Claimed)
-    await ledger.finish("done", "acme", "c1", {"text": CANARY})
-    await ledger.finish("theirs", "acme", "c1", {"text": "renewed"})
+    await ledger.finish("done", "acme", "c1", {"text": CANARY}, NOW)
+    await ledger.finish("theirs", "acme", "c1", {"text": "renewed"}, NOW)
     assert await ledger.forget("other", ["r1"]) == 0
     assert await ledger.forget("acme", ["r1"]) == 2
     assert await ledger.forget("acme", ["r1"]) == 0
     assert await claim(ledger, "done", "c2") == Done(receipt=FORGOTTEN, by="c1")
-    assert isinstance(await claim(ledger, "open"), Mine)
+    assert await claim(ledger, "open") == Claimed(again=True)
     assert await claim(ledger, "theirs", "c2") == Done(receipt={"text": "renewed"}, by="c1")
 
 
 async def test_nothing_of_a_forgotten_effect_stays_in_the_database(engine: AsyncEngine) -> None:
     ledger = PostgresEffectLedger(engine)
-    for key in ("done", "failed", "open"):
+    for key in ("done", "failed", "open", "settled"):
         await claim(ledger, key)
-    await ledger.finish("done", "acme", "c1", {"text": CANARY})
-    await ledger.fail("failed", "acme", "c1", {"what": CANARY})
+    await ledger.finish("done", "acme", "c1", {"text": CANARY}, NOW)
+    await ledger.fail("failed", "acme", "token of failed", {"what": CANARY}, NOW)
+    await ledger.settle("settled", "acme", NOW, happened=True, by="bob", note=CANARY, receipt={"text": CANARY})
     await ledger.forget("acme", ["r1"])
     async with transaction(engine) as connection:
         rows = (await connection.execute(text("SELECT e::text FROM effects e"))).scalars().all()
-    assert len(rows) == 3 and not any(CANARY in row for row in rows)
+    assert len(rows) == 4 and not any(CANARY in row for row in rows)

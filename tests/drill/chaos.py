@@ -1,4 +1,4 @@
-"""kill -9 of one process after another at random moments, evenly over their kinds."""
+"""kill -9 of one process after another at random moments, evenly over their kinds (all of them, or those given)."""
 
 from __future__ import annotations
 
@@ -29,21 +29,23 @@ class Chaos:
     say: Callable[[str], None]
     killed: Counter[str] = field(default_factory=Counter)
     recovered: list[float] = field(default_factory=list)
+    kinds: tuple[str, ...] = KINDS
+    longest_pause_s: float = LONGEST_PAUSE_S
 
     async def strike(self, kills: int) -> None:
         """All kills, the supervisor's last. Raises TimeoutError when a member does not come back."""
-        order = [KINDS[number % len(KINDS)] for number in range(kills - 1)]
+        order = [self.kinds[number % len(self.kinds)] for number in range(kills - 1)]
         self.draw.shuffle(order)
         recovering: set[asyncio.Task[None]] = set()
         for number, kind in enumerate(order, 1):
-            await asyncio.sleep(self.draw.uniform(0.0, LONGEST_PAUSE_S))
+            await asyncio.sleep(self.draw.uniform(0.0, self.longest_pause_s))
             self.say(f"kill {number}: {kind}")
             recovering.add(asyncio.create_task(self._kill(kind)))
             if self.draw.random() >= OVERLAPPING:
                 await asyncio.gather(*recovering)
                 recovering.clear()
         await asyncio.gather(*recovering)
-        await asyncio.sleep(self.draw.uniform(0.0, LONGEST_PAUSE_S))
+        await asyncio.sleep(self.draw.uniform(0.0, self.longest_pause_s))
         self.say(f"kill {kills}: {SUPERVISOR}, then `up -d` again")
         await self._kill_supervisor()
 

@@ -42,7 +42,7 @@ async def judge(stack: LocalStack, world: World, diary: Diary) -> Verdict:
     verdict.violations += [f"run {run}: {why}" for run, why in diary.stuck]
     logs = {run: await persist(lambda run=run: world.log.read(run)) for run in diary.runs}  # type: ignore[misc]
     for run, facts in logs.items():
-        _check_log(run, facts, verdict)
+        _check_log(run, facts, verdict, excused=run in diary.excused)
     await _check_effects(stack, diary, verdict)
     async with _index(stack) as index:
         for run, facts in logs.items():
@@ -51,14 +51,14 @@ async def judge(stack: LocalStack, world: World, diary: Diary) -> Verdict:
     return verdict
 
 
-def _check_log(run: RunId, facts: list[Stored], verdict: Verdict) -> None:
+def _check_log(run: RunId, facts: list[Stored], verdict: Verdict, *, excused: bool) -> None:
     verdict.facts += len(facts)
     bodies = [stored.fact.body for stored in facts]
     wrong = []
     ends = [body for body in bodies if isinstance(body, TERMINAL)]
     if len(ends) != 1 or not isinstance(ends[0], RunCompleted):
         wrong.append(f"its ends are {[type(end).__name__ for end in ends]}")
-    failures = [body for body in bodies if isinstance(body, ToolFailed | ToolInDoubt | StepFailed)]
+    failures = [body for body in bodies if isinstance(body, ToolFailed | ToolInDoubt | StepFailed) and not excused]
     wrong += [f"{type(body).__name__}: {body.failure.what} {body.failure.why}" for body in failures]
     replayed = replay(run, facts)
     if not replayed.same or replayed.outcome != "completed":

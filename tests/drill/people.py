@@ -28,13 +28,15 @@ Effect = tuple[str, str]  # action, and the parameter that tells it apart
 
 @dataclass(slots=True)
 class Diary:
-    """What was acknowledged and what should have come of it. effects: by instance, in order."""
+    """What was acknowledged and what should have come of it. effects: by instance, in order; excused: runs whose people
+    were told that something was not known or not done, and saw what became of it."""
 
     runs: list[RunId] = field(default_factory=list)
     effects: dict[str, list[Effect]] = field(default_factory=dict)
     retries: int = 0
     seconds: list[float] = field(default_factory=list)
     stuck: list[tuple[RunId, str]] = field(default_factory=list)
+    excused: set[RunId] = field(default_factory=set)
 
     def wanted(self, instance: str, effect: Effect) -> None:
         self.effects.setdefault(instance, []).append(effect)
@@ -45,6 +47,7 @@ class Person:
 
     def __init__(self, client: Client, diary: Diary, draw: random.Random, stopping: asyncio.Event) -> None:
         self._client, self._diary, self._draw, self._stopping = client, diary, draw, stopping
+        self.agent = OPERATOR
 
     async def renew(self, instance: str) -> None:
         """One renewal after another: plain, asked for twice by the model, retried by the client, wished by two at once."""
@@ -100,7 +103,7 @@ class Person:
         await asyncio.gather(*(self._through(run, together()) for run in runs))
 
     async def _ask(self, task: str, key: str) -> RunId:
-        asked = await persist(lambda: self._client.ask(task, agent=OPERATOR, key=key))
+        asked = await persist(lambda: self._client.ask(task, agent=self.agent, key=key))
         if asked.run not in self._diary.runs:
             self._diary.runs.append(asked.run)
         return asked.run

@@ -26,6 +26,10 @@ CONTEXT = CallContext(tenant="acme", run="202611-1", user="ann", timeout_s=10, w
 WEB, API = "i-bp1f8k2m9x4q7web01", "i-bp1c3n6v8z2w5api01"
 BEIJING, STOPPED, PAY_AS_YOU_GO = "i-2ze4k7m1p9q3x6web1", "i-bp1j2s8d6f3g9job01", "i-bp1c3n6v8z2w5api02"
 RENEWAL: dict[str, object] = {"InstanceId": WEB, "Period": 3}
+PURCHASE: dict[str, object] = {
+    "InstanceType": "ecs.g7.large", "ImageId": "aliyun_3_x64_20G_alibase_20260101.vhd",
+    "SecurityGroupId": "sg-bp1demodefault01", "VSwitchId": "vsw-demo-cn-hangzhou-h", "Amount": 2, "InstanceName": "new",
+}  # fmt: skip
 
 
 def config(port: int, secret: str = DEMO_ACCESS_KEY_SECRET, key: str = DEMO_ACCESS_KEY_ID) -> EcsConfig:
@@ -85,6 +89,14 @@ CALLS: dict[str, dict[str, object]] = {
     "CreateSnapshot": {"DiskId": "d-bp1disk01system"},
     "ModifyInstanceAttribute": {"InstanceId": WEB, "InstanceName": "web-prod", "DeletionProtection": True},
     "TagResources": {"ResourceId": [WEB, API], "Tag": [{"Key": "env", "Value": "生产"}]},
+    "UntagResources": {"ResourceId": [WEB], "TagKey": ["team"]},
+    "ListTagResources": {"ResourceId": [WEB]},
+    "DescribeImages": {"ImageName": "ubuntu*"},
+    "DescribeVpcs": {},
+    "DescribeVSwitches": {"ZoneId": "cn-hangzhou-h"},
+    "DescribeInvocationResults": {},
+    "DeleteInstances": {"InstanceId": [STOPPED]},
+    "RunInstances": PURCHASE,
 }
 SAID = {
     "DescribeInstances": "web-2",
@@ -92,7 +104,14 @@ SAID = {
     "DescribeDisks": "d-bp1disk01system",
     "DescribeZones": "cn-beijing-h",
     "RenewInstance": "OrderId: 21",
-    "StopInstances": "CurrentStatus: Stopping",
+    "StopInstances": "(web-1) now: status Stopped.",
+    "StartInstance": "(batch-1) now: status Running.",
+    "RunInstances": "(new-002) now: status Running.",
+    "RunCommand": f"{API}: Success, exit code 0: [demo cloud] df -h",
+    "CreateSnapshot": "now: accomplished 100%.",
+    "DescribeImages": "Ubuntu 24.04",
+    "DescribeVSwitches": "vsw-demo-cn-hangzhou-h",
+    "ListTagResources": "TagKey: team",
     "ModifyInstanceAutoRenewAttribute": "every 3 month",
 }
 
@@ -114,6 +133,66 @@ async def test_each_api_end_to_end(cloud: Cloud, action: str) -> None:
 
     assert SAID.get(action, "") in result.text
     assert {name for name, _ in await cloud.effects()} == (set() if tool.card.effect == "read" else {action})
+
+
+async def test_a_purchase_is_priced_and_tells_its_instances_apart_from_others_by_its_key(cloud: Cloud) -> None:
+    tool = cloud.tool("RunInstances")
+    plan = await tool.plan(PURCHASE, CONTEXT)
+    assert (plan.preview.price, plan.preview.currency) == ("1.234", "CNY")
+    context = replace(CONTEXT, planned_state=plan.state)
+    assert (await tool.reconcile(PURCHASE, context)).outcome == "not_happened"
+    await cloud.fault(how="drop", when="after", action="RunInstances")
+
+    with pytest.raises(OutcomeUnknown):
+        await tool.call(PURCHASE, context)
+
+    assert (await tool.reconcile(PURCHASE, context)).outcome == "happened"
+    assert (await tool.reconcile(PURCHASE, replace(context, write_key="v" * 32))).outcome == "not_happened"
+    assert "now: status Running." in (await tool.call(PURCHASE, context)).text
+    assert len(await cloud.effects()) == 1
+    assert await tool.plan(PURCHASE, CONTEXT) == plan, "buying once does not change what the next purchase depends on"
+
+
+async def test_a_stop_is_followed_to_its_end_even_where_the_cloud_shows_it_late(cloud: Cloud) -> None:
+    await cloud.fault(how="lag", seconds=600, times=3, action="DescribeInstances")
+
+    result = await cloud.tool("StopInstance").call({"InstanceId": WEB}, CONTEXT)
+
+    assert f"{WEB} (web-1) now: status Stopped." in result.text
+
+
+async def test_what_does_not_end_in_time_is_told_as_going_on(tmp_path: Path) -> None:
+    async with running("127.0.0.1", 0, tmp_path / "slow.sqlite", KEYS, transition_s=600) as port:
+        tool = ecs_tools(config(port), actions=["StopInstance"])[0]
+        result = await tool.call({"InstanceId": WEB}, replace(CONTEXT, timeout_s=1.5))
+
+    assert "StopInstance succeeded." in result.text
+    assert "Stopping, not finished after 1 s; ask again later how it is." in result.text
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ({"how": "skew", "seconds": 3600}, "InvalidTimeStamp.Expired"),
+        ({"how": "error", "status": 403, "code": "InvalidSecurityToken.Expired"}, "InvalidSecurityToken.Expired"),
+    ],
+)
+async def test_a_wrong_clock_and_a_token_that_ran_out_say_what_to_do(
+    cloud: Cloud, fault: dict[str, object], code: str
+) -> None:  # fmt: skip
+    await cloud.fault(**fault)
+
+    with pytest.raises(ToolRefused) as caught:
+        await cloud.tool("RenewInstance").call(RENEWAL, CONTEXT)
+
+    assert caught.value.code == code and caught.value.hint
+    assert await cloud.effects() == []
+
+
+async def test_a_slow_cloud_answers_in_the_end(cloud: Cloud) -> None:
+    await cloud.fault(how="slow", seconds=0.3)
+
+    assert "cn-hangzhou" in (await cloud.tool("DescribeRegions").call({}, CONTEXT)).text
 
 
 async def test_the_preview_shows_instance_expiry_and_price(cloud: Cloud) -> None:

@@ -19,12 +19,13 @@ from runtime.replay import replay
 from runtime.service import Context, Service, Worker
 from runtime.timer import timer_service
 from schemas import subjects
-from schemas.commands import CallTool, Generate, PlanCall, RecallMemory, RetrieveKnowledge, SelectTools, StoreTurn
+from schemas.commands import CallTool, Generate, JudgeCall, PlanCall, RecallMemory, RetrieveKnowledge, SelectTools, StoreTurn
 from schemas.envelope import encode, new_fact, source_of
 from schemas.errors import PayloadTooLarge, ProtocolError
 from schemas.events import (
     TERMINAL,
     AnyEvent,
+    CallJudged,
     CancelRequested,
     Generated,
     KnowledgeRetrieved,
@@ -37,6 +38,7 @@ from schemas.events import (
 )
 from schemas.ids import CANCEL_SLOT, REQUEST_SLOT, RunId, event_id, run_id, segment_of
 from schemas.messages import Generation, Prompt
+from schemas.policy import Verdict
 from schemas.tools import ToolResult
 from tests.support.brokers import Feed, Member, Place
 from tests.support.builders import CARDS, CLOCK, TENANT, call, fact_of, order_for, planned, requested, spec
@@ -58,6 +60,7 @@ class Effects:
 def services(effects: Effects) -> list[Service]:
     """Quick services: a model that reads, renews, reads and answers."""
     memory, retrieval, llm = Service("memory", "m"), Service("retrieval", "r"), Service("llm", "l", ack_wait_s=2.0)
+    policy = Service("policy", "p", ack_wait_s=2.0)
     reads, writes = Service("tools", "reads", lane="builtin"), Service("tools", "writes", lane="cloud", ack_wait_s=2.0)
 
     @memory.on(RecallMemory)
@@ -85,6 +88,10 @@ def services(effects: Effects) -> list[Service]:
         generation = Generation(text="", calls=(TURNS[turn],)) if turn < len(TURNS) else Generation(text="All done.")
         return Generated(command=command, generation=generation)
 
+    @policy.on(JudgeCall)
+    async def judge(command: JudgeCall, context: Context) -> AnyEvent:
+        return CallJudged(command=command, verdict=Verdict(outcome="allow"))
+
     @writes.on(PlanCall)
     async def plan(command: PlanCall, context: Context) -> AnyEvent:
         return planned(command, state=context.run)
@@ -98,7 +105,7 @@ def services(effects: Effects) -> list[Service]:
 
     reads.on(CallTool)(run_tool)
     writes.on(CallTool)(run_tool)
-    return [memory, retrieval, llm, reads, writes, timer_service(SystemClock())]
+    return [memory, retrieval, llm, policy, reads, writes, timer_service(SystemClock())]
 
 
 @asynccontextmanager

@@ -7,19 +7,24 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.script import RULES
+from tests.support.script import INSTANCE, RULES, renewal
 from tests.support.stack import open_folder
 from tests.support.terminal import Terminal
 
 ROOT = Path(__file__).parents[2]
 RENEW = ("--tool", "RenewInstance")
+MADE_UP = {"role": "user", "match": f"surprise {INSTANCE}", "call": [renewal(9, "month")]}
+"""The nine months are in nobody's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class Shell:
 def milepost() -> Iterator[Shell]:
     """The stack of all tests here, started and stopped by the command line itself."""
     with open_folder() as folder:
-        (folder / "script.json").write_text(json.dumps({"rules": RULES}, ensure_ascii=False))
+        (folder / "script.json").write_text(json.dumps({"rules": [MADE_UP, *RULES]}, ensure_ascii=False))
         own = {name: value for name, value in os.environ.items() if not name.startswith(("MILEPOST_", "COLUMNS"))}
         environment = {**own, "PYTHONPATH": str(ROOT), "MILEPOST_MODEL_SCRIPTED": str(folder / "script.json")}
         shell = Shell(folder, environment)
@@ -218,10 +223,11 @@ def test_yes_approves_and_no_refuses(milepost: Shell) -> None:
 def test_at_a_terminal_the_person_is_asked(milepost: Shell) -> None:
     before = milepost.expiry("i-bp1c3n6v8z2w5api01")
     with milepost.terminal("ask", "renew i-bp1c3n6v8z2w5api01 for 2 months", *RENEW) as terminal:
-        card = terminal.wait_for("Approve? [y/N]")
+        card = terminal.wait_for("Approve? [y/c/a/N/d]")
         assert "approve RenewInstance?" in card and "i-bp1c3n6v8z2w5api01 (api-1)" in card
+        assert "WRITES" in card and "InstanceId = i-bp1c3n6v8z2w5api01" in card and "c for this conversation" in card
         terminal.type("perhaps\n")
-        terminal.wait_for("Approve? [y/N]")
+        terminal.wait_for("Approve? [y/c/a/N/d]")
         assert milepost.expiry("i-bp1c3n6v8z2w5api01") == before
         terminal.type("y\n")
         code, rest = terminal.end()
@@ -235,12 +241,12 @@ def test_enter_alone_refuses_and_ctrl_d_leaves_the_question_open(milepost: Shell
     before = milepost.expiry("i-bp1h5t9r4y7u1dbm01")
     task = ("ask", "renew i-bp1h5t9r4y7u1dbm01 for 1 month", *RENEW)
     with milepost.terminal(*task) as terminal:
-        terminal.wait_for("Approve? [y/N]")
+        terminal.wait_for("Approve? [y/c/a/N/d]")
         terminal.type("\n")
         code, rest = terminal.end()
         assert (code, "refused by me" in rest) == (0, True)
     with milepost.terminal(*task) as terminal:
-        terminal.wait_for("Approve? [y/N]")
+        terminal.wait_for("Approve? [y/c/a/N/d]")
         terminal.type("\x04")
         code, rest = terminal.end()
         assert (code, "milepost runs approve" in rest) == (3, True)
@@ -248,9 +254,81 @@ def test_enter_alone_refuses_and_ctrl_d_leaves_the_question_open(milepost: Shell
     assert milepost.expiry("i-bp1h5t9r4y7u1dbm01") == before
 
 
+def test_details_are_shown_and_a_refusal_says_why(milepost: Shell) -> None:
+    with milepost.terminal("ask", f"renew {_web(2)} for 2 weeks", *RENEW) as terminal:
+        terminal.wait_for("Approve? [y/c/a/N/d]")
+        terminal.type("d\n")
+        details = terminal.wait_for("Approve? [y/c/a/N/d]")
+        assert "raw arguments" in details and "planned on" in details and '"InstanceId"' in details
+        terminal.type("n\n")
+        terminal.wait_for("Why not?")
+        terminal.type("next week\n")
+        code, rest = terminal.end()
+
+    assert (code, "refused by me next week" in rest) == (0, True)
+
+
+def test_an_approval_for_the_conversation_is_not_asked_for_again(milepost: Shell) -> None:
+    talk = ("--conversation", "c-scopes")
+    with milepost.terminal("ask", f"renew {_web(2)} for 1 week", *RENEW, *talk) as terminal:
+        terminal.wait_for("Approve? [y/c/a/N/d]")
+        terminal.type("c\n")
+        assert "for this conversation" in terminal.end()[1]
+    again = milepost("ask", f"renew {_web(2)} for 2 weeks", *RENEW, *talk).out
+    assert "approve RenewInstance?" not in again and "RenewInstance succeeded" in again
+
+
+def test_the_card_and_the_question_are_in_the_persons_language(milepost: Shell) -> None:
+    chinese = Shell(milepost.folder, {**milepost.environment, "MILEPOST_LANGUAGE": "zh"})
+    with chinese.terminal("ask", f"续费 {_web(2)} 1 个月", *RENEW) as terminal:
+        card = terminal.wait_for("批准吗？ [y/c/a/N/d]")
+        assert "批准 RenewInstance？" in card and "写操作" in card and "仅此一次" in card
+        terminal.type("否\n")
+        terminal.wait_for("拒绝的原因？")
+        terminal.type("太贵了\n")
+        assert "太贵了" in terminal.end()[1]
+
+
+def test_who_asked_is_told_that_another_must_approve_and_how(milepost: Shell, tmp_path: Path) -> None:
+    agent = tmp_path / "careful.toml"
+    agent.write_text('name = "careful"\ntools = ["RenewInstance"]\ntool_k = 0\n[[policy]]\nname = "pair"\nthen = "ask"\n'
+                     'why = "two people"\nfour_eyes = true\n')  # fmt: skip
+    before = milepost.expiry(_web(1))
+    with milepost.terminal("ask", f"renew {_web(1)} for 2 weeks", "--agent", str(agent)) as terminal:
+        code, shown = terminal.end()
+    assert code == 3
+    assert "Another person must approve this: anyone but me." in shown and "two people" in shown
+    run = shown.split("milepost approvals approve ")[1].split()[0]
+
+    waiting = next(each for each in milepost.json("approvals", "ls") if each["run"].startswith(run))
+    assert (waiting["not_by"], waiting["scopes"], waiting["why"]) == ("me", ["once"], "two people")
+    assert "may not approve" in milepost("approvals", "approve", run, code=1).err
+    assert "once and no further" in milepost("approvals", "approve", run, "--by", "bo", "--scope", "always", code=1).err
+    assert milepost.expiry(_web(1)) == before
+    assert "anyone but me" in milepost("approvals", "show", run).out
+    milepost("approvals", "approve", run, waiting["id"][:8], "--by", "bo")
+    assert "bo approves RenewInstance" in milepost("runs", "follow", run).out
+    assert milepost.expiry(_web(1)) != before
+
+
+def test_yes_covers_plain_writes_and_no_others(milepost: Shell) -> None:
+    before = milepost.expiry(_web(2))
+    made_up = ("ask", f"surprise {_web(2)}", *RENEW, "--yes")
+    asked = milepost(*made_up, code=3).out
+    assert "Period = 9  ← nobody named this" in asked and "InstanceId = " + _web(2) + " " in asked
+    assert "--yes does not cover this (ungrounded): add --yes-to ungrounded" in asked
+    (waiting,) = [each for each in milepost.json("approvals", "ls") if each["ungrounded"]]
+    assert (waiting["ungrounded"], waiting["doubts"], waiting["scopes"]) == (["Period"], ["ungrounded"], ["once"])
+    milepost("approvals", "refuse", waiting["run"], "--note", "made up")
+    assert milepost.expiry(_web(2)) == before
+    assert milepost.json(*made_up, "--yes-to", "ungrounded")["outcome"] == "completed"
+    assert milepost.expiry(_web(2)) != before
+    assert "give --yes with it" in milepost("ask", "hello", "--yes-to", "destructive", code=1).err
+
+
 def test_an_answer_from_elsewhere_takes_the_question_back(milepost: Shell) -> None:
     with milepost.terminal("ask", f"renew {_web(1)} for 3 weeks", *RENEW) as terminal:
-        terminal.wait_for("Approve? [y/N]")
+        terminal.wait_for("Approve? [y/c/a/N/d]")
         run = milepost.json("runs", "ls", "--status", "waiting", "--text", "3 weeks")[0]["run"]
         milepost("runs", "refuse", run, "--reason", "not now")
         code, rest = terminal.end()
@@ -264,7 +342,7 @@ def test_an_answer_from_elsewhere_takes_the_question_back(milepost: Shell) -> No
 
 def test_ctrl_c_stops_the_run(milepost: Shell) -> None:
     with milepost.terminal("ask", f"renew {_web(2)} for 3 weeks", *RENEW) as terminal:
-        terminal.wait_for("Approve? [y/N]")
+        terminal.wait_for("Approve? [y/c/a/N/d]")
         terminal.type("\x03")
         code, rest = terminal.end()
 
@@ -277,7 +355,7 @@ def test_ctrl_c_stops_the_run(milepost: Shell) -> None:
 def test_a_second_ctrl_c_leaves_the_run_to_itself(milepost: Shell) -> None:
     pid = next(each["pid"] for each in milepost.json("status")["processes"] if each["name"] == "conductor")
     with milepost.terminal("ask", f"renew {_web(2)} for 2 weeks", *RENEW) as terminal:
-        terminal.wait_for("Approve? [y/N]")
+        terminal.wait_for("Approve? [y/c/a/N/d]")
         os.kill(pid, signal.SIGSTOP)  # so that the run cannot end on the first one
         try:
             terminal.type("\x03")
@@ -313,7 +391,7 @@ def test_chat_survives_ctrl_c_and_ends_with_ctrl_d(milepost: Shell) -> None:
     with milepost.terminal("chat", *RENEW) as terminal:
         terminal.wait_for("› ")
         terminal.type(f"renew {_web(1)} for 2 weeks\n")
-        terminal.wait_for("Approve? [y/N]")
+        terminal.wait_for("Approve? [y/c/a/N/d]")
         terminal.type("\x03")
         terminal.wait_for("cancelled")
         terminal.wait_for("› ")
@@ -386,35 +464,72 @@ def test_tools_are_listed_found_shown_and_read_by_hand(milepost: Shell) -> None:
     assert milepost.json("tools", "call", "calculator", '{"expression": "6*7"}')["text"] == "6*7 = 42"
 
 
-def test_a_described_api_is_imported_found_shown_and_taken_out_again(milepost: Shell, tmp_path: Path) -> None:
-    paths = {f"/animals/{n}": {"get": {"operationId": f"getAnimal{n}", "summary": f"Feed the animal{n}"}} for n in range(250)}
+@contextmanager
+def zoo() -> Iterator[str]:
+    """An API whose animals say where they are kept."""
+
+    class Zoo(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            said = json.dumps({"kept": self.path, "key": self.headers["X-Key"]}).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Tests say what they have to say by themselves."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Zoo) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_described_api_is_imported_found_called_refreshed_and_taken_out_again(milepost: Shell, tmp_path: Path) -> None:
+    paths: dict[str, Any] = {
+        f"/animals/{n}": {"get": {"operationId": f"getAnimal{n}", "summary": f"Feed the animal{n}"}} for n in range(250)
+    }
     paths["/animals/7"]["delete"] = {"operationId": "freeAnimal", "summary": "Let the tiger go"}
-    file = tmp_path / "zoo.json"
+    file, key = tmp_path / "zoo.json", tmp_path / "key"
     file.write_text(json.dumps({"openapi": "3.0.0", "info": {"title": "Zoo"}, "paths": paths}))
+    key.write_text("k3y\n")
+    assert "--server" in milepost("tools", "import", "openapi", str(file), code=1).err
+    with zoo() as address:
+        given = ("tools", "import", "openapi", str(file), "--server", address, "--auth", f"header:X-Key=file:{key}")
+        counted = milepost.json(*given, "--dry-run")
+        assert (counted["tools"], milepost.json("tools", "ls", "--lane", "zoo")) == (251, [])
+        first, again = milepost.json(*given, "--wait"), milepost.json(*given)
+        assert [first["changed"], first["without_vector"], again["changed"], again["unchanged"]] == [251, 0, 0, 251]
+        assert (first["new"], first["gone"], first["hosted"]) == (251, [], True)
+        assert json.loads(milepost("tools", "call", "getAnimal7").out) == {"kept": "/animals/7", "key": "k3y"}
 
-    counted = milepost.json("tools", "import", "openapi", str(file), "--dry-run")
-    assert (counted["tools"], milepost.json("tools", "ls", "--lane", "zoo")) == (251, [])
-    first = milepost.json("tools", "import", "openapi", str(file), "--wait")
-    again = milepost.json("tools", "import", "openapi", str(file))
-    assert [first["changed"], first["without_vector"], again["changed"], again["unchanged"]] == [251, 0, 0, 251]
+        listed = milepost("tools", "ls", "--lane", "zoo", "-n", "200").out
+        assert "no host" not in listed and listed.endswith("the first 200; --all lists all such tools\n")
+        assert len(milepost.json("tools", "ls", "--lane", "zoo", "--all")) == 251
+        assert [each["name"] for each in milepost.json("tools", "ls", "--effect", "destructive", "--text", "tiger")] == [
+            "freeAnimal"
+        ]
+        assert "lexical" in milepost("tools", "search", "let the tiger go", "--why").out
+        (source,) = milepost.json("tools", "sources", "ls")
+        assert (source["source"]["kind"], source["tools"]) == ("openapi", 251) and "k3y" not in json.dumps(source)
+        assert "sources rm zoo" in milepost("tools", "rm", "getAnimal7", code=1).err
+        assert "builtin" in milepost(*given, "--lane", "builtin", code=1).err
 
-    listed = milepost("tools", "ls", "--lane", "zoo", "-n", "200").out
-    assert "zoo (no host)" in listed and listed.endswith("the first 200; --all lists all such tools\n")
-    assert len(milepost.json("tools", "ls", "--lane", "zoo", "--all")) == 251
-    assert [each["name"] for each in milepost.json("tools", "ls", "--effect", "destructive", "--text", "tiger")] == [
-        "freeAnimal"
-    ]
-    assert "lexical" in milepost("tools", "search", "let the tiger go", "--why").out
-    assert "no host answers zoo" in milepost("tools", "show", "freeAnimal").out
-    assert "no host answers zoo" in milepost("tools", "call", "getAnimal7", code=1).err
+        file.write_text(json.dumps({"openapi": "3.0.0", "info": {"title": "Zoo"}, "paths": dict(list(paths.items())[:200])}))
+        refreshed = milepost.json("tools", "sources", "refresh", "zoo")
+        assert (refreshed["tools"], len(refreshed["gone"]), refreshed["changed"]) == (201, 50, 0)
+        assert len(milepost.json("tools", "ls", "--lane", "zoo", "--all")) == 201
+
     assert "builtin lives" in milepost("tools", "rm", "--shared", "calculator", code=1).err
     assert "--shared" in milepost("tools", "rm", "calculator", code=1).err
-
     assert milepost("tools", "ls", "--lane", "nobody").err.startswith("no tool is like that")
 
-    assert "1 tool is out" in milepost("tools", "rm", "freeAnimal").out
-    assert "named freeAnimal" in milepost("tools", "rm", "freeAnimal", code=1).err
-    assert len(milepost.json("tools", "rm", "--lane", "zoo")) == 250
+    assert len(milepost.json("tools", "sources", "rm", "zoo")) == 201
+    assert milepost.json("tools", "ls", "--lane", "zoo") == []
+    assert milepost.json("tools", "sources", "ls") == []
+    assert "nothing was imported" in milepost("tools", "sources", "rm", "zoo", code=1).err
     versions = milepost.json("tools", "show", "freeAnimal", "--versions")
     assert [(each["card"]["lane"], each["until"] is None) for each in versions] == [("zoo", False)]
 

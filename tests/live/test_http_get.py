@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from tool_adapters.builtin.http_get import REDIRECTS, SIZE_LIMIT, TEXT_LIMIT, http_get
+from tool_adapters.builtin.http_get import SIZE_LIMIT, TEXT_LIMIT, http_get
 from tool_adapters.tool import CallContext, InvalidArguments, ToolRefused, ToolUnavailable
+from tool_adapters.web import REDIRECTS
 
 CONTEXT = CallContext(tenant="acme", run="202611-1", user="ann", timeout_s=10)
 Get = Callable[[str], Awaitable[str]]

@@ -22,7 +22,7 @@ from infra.postgres.tables import metadata
 from infra.postgres.tool_index import PostgresToolIndex
 from schemas.tools import ToolCard
 from services.recorder.ports import RunFilter
-from services.tools.ledger import Claimed
+from services.tools.ledger import Claimed, Intent
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 CARD = ToolCard(name="tool", description="a tool", parameters={})
@@ -86,17 +86,21 @@ async def own_server(home: Path) -> AsyncIterator[Server]:
 async def test_the_stores_recover_by_themselves_when_postgres_was_killed(own_server: Server, home: Path) -> None:
     engine = connect(own_server.url)
     ledger = PostgresEffectLedger(engine)
-    assert await ledger.claim("k1", "acme", "r", "c1", "t", {}, "s", NOW) == Claimed()
-    assert await succeeded_at_once(lambda: ledger.finish("k1", "acme", "c1", {"n": 1}))
+    assert await ledger.claim(intent("k1", "c1"), "t1", NOW, 9.0) == Claimed()
+    assert await succeeded_at_once(lambda: ledger.finish("k1", "acme", "c1", {"n": 1}, NOW))
 
     own_server.process.send(signal.SIGKILL)
     await own_server.process.gone()
-    assert not await succeeded_at_once(lambda: ledger.claim("k2", "acme", "r", "c2", "t", {}, "s", NOW))
+    assert not await succeeded_at_once(lambda: ledger.claim(intent("k2", "c2"), "t2", NOW, 9.0))
 
     await postgres.start(home)
-    done = await ledger.claim("k1", "acme", "r", "c3", "t", {}, "s", NOW + timedelta(hours=1))
+    done = await ledger.claim(intent("k1", "c3"), "t3", NOW + timedelta(hours=1), 9.0)
     assert done.model_dump() == {"receipt": {"n": 1}, "by": "c1"}
     await engine.dispose()
+
+
+def intent(key: str, command: str) -> Intent:
+    return Intent(key=key, base=key, tenant="acme", run="r", command=command, lane="l", tool="t")
 
 
 async def test_a_connection_that_dies_in_a_transaction_is_a_retryable_error(engine: AsyncEngine) -> None:

@@ -28,7 +28,7 @@ from tests.support.servers import as_root
 from tests.support.stack import OPERATOR, LocalStack, local_stack, open_folder, persist, reached, see_through
 
 WEB, DB, IDLE = "i-bp1f8k2m9x4q7web01", "i-bp1h5t9r4y7u1dbm01", "i-bp1j2s8d6f3g9job01"
-ROLES = ("llm", "retrieval", "memory", "tools", "recorder", "conductor")
+ROLES = ("llm", "retrieval", "memory", "policy", "tools", "recorder", "conductor")
 
 
 # --- the cloud ------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.postgres.effects import PostgresEffectLedger
 from infra.postgres.engine import connect, transaction
-from services.tools.ledger import Claimed
+from services.tools.ledger import Claimed, Intent
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -99,7 +99,8 @@ async def test_a_service_may_not_change_the_schema(service: AsyncEngine) -> None
 
 async def test_an_effect_of_one_tenant_is_none_of_another(service: AsyncEngine) -> None:
     ledger = PostgresEffectLedger(service)
-    assert await ledger.claim("k", "acme", "r", "c1", "t", {}, "s", NOW) == Claimed()
+    intent = Intent(key="k", base="k", tenant="acme", run="r", command="c1", lane="l", tool="t")
+    assert await ledger.claim(intent, "t1", NOW, 9.0) == Claimed()
     async with transaction(service, "globex") as connection:
         assert (await connection.execute(text("SELECT key FROM effects"))).all() == []
-    await ledger.finish("k", "acme", "c1", {"n": 1})
+    await ledger.finish("k", "acme", "c1", {"n": 1}, NOW)

@@ -19,13 +19,15 @@ from services.llm.scripted import Script, ScriptedModel
 from services.llm.service import llm_service
 from services.memory.memory_store import MemoryConversationStore
 from services.memory.service import memory_service
+from services.policy.memory_store import MemoryPolicyStore
+from services.policy.service import policy_service
 from services.retrieval.embedder import HashEmbedder
 from services.retrieval.knowledge import Knowledge
 from services.retrieval.memory_knowledge_index import MemoryKnowledgeIndex
 from services.retrieval.memory_tool_index import MemoryToolIndex
 from services.retrieval.selection import Selection
 from services.retrieval.service import retrieval_service
-from services.tools.ledger import MemoryEffectLedger
+from services.tools.memory_ledger import MemoryEffectLedger
 from services.tools.service import Toolbox
 from tests.support.simulation import working
 from tests.support.stack import see_through
@@ -87,6 +89,7 @@ async def test_a_bad_tool_does_not_end_the_run(bad: Tool, event: type[ToolFailed
         retrieval_service(selection, knowledge, embedder),
         memory_service(MemoryConversationStore(), clock),
         llm_service(Models.of(model), clock),
+        policy_service(MemoryPolicyStore(), clock),
     ]
     workers = [Worker(service, broker, broker, clock, name="w").run(drain_s=0.1) for service in services]
     await toolbox.register(broker)

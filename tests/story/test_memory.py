@@ -28,13 +28,15 @@ from services.memory.questions import Questions
 from services.memory.remember import LANE, RememberTool
 from services.memory.service import memory_service
 from services.memory.upkeep import Upkeep
+from services.policy.memory_store import MemoryPolicyStore
+from services.policy.service import policy_service
 from services.retrieval.embedder import HashEmbedder
 from services.retrieval.knowledge import Knowledge
 from services.retrieval.memory_knowledge_index import MemoryKnowledgeIndex
 from services.retrieval.memory_tool_index import MemoryToolIndex
 from services.retrieval.selection import Selection
 from services.retrieval.service import retrieval_service
-from services.tools.ledger import MemoryEffectLedger
+from services.tools.memory_ledger import MemoryEffectLedger
 from services.tools.service import Toolbox
 from tests.support.simulation import working
 from tests.support.stack import see_through
@@ -91,6 +93,7 @@ class Town:
         services = [
             retrieval, *(box.service() for box in boxes), llm_service(Models.of(model), clock),
             memory_service(self.store, clock, embed=embed, upkeep=upkeep, questions=questions),
+            policy_service(MemoryPolicyStore(), clock),
         ]  # fmt: skip
         workers = [Worker(service, broker, broker, clock, name="w").run(drain_s=0.1) for service in services]
         for box in boxes:

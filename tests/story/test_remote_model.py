@@ -23,7 +23,7 @@ from services.retrieval.memory_knowledge_index import MemoryKnowledgeIndex
 from services.retrieval.memory_tool_index import MemoryToolIndex
 from services.retrieval.selection import Selection
 from services.retrieval.service import retrieval_service
-from services.tools.ledger import MemoryEffectLedger
+from services.tools.memory_ledger import MemoryEffectLedger
 from services.tools.service import Toolbox
 from tests.support.openai_server import _chunk, serving
 from tests.support.simulation import working

@@ -35,7 +35,7 @@ async def test_thirty_runs_through_two_of_each(doubled_stack: LocalStack) -> Non
     assert len(answers) == RUNS
     effects = (await doubled_stack.effects())[before:]
     assert Counter(effect["resource"] for effect in effects if effect["action"] == "RenewInstance") == Counter(INSTANCES)
-    for role in ("conductor", "llm", "retrieval", "memory", "tools"):
+    for role in ("conductor", "llm", "retrieval", "memory", "policy", "tools"):
         assert len({source for source in speakers if f"/{role}/" in source}) == 2, f"one {role} did everything"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from runtime import policy
 from runtime.advance import Decision
 from runtime.fold import Folded
 from runtime.log import Stored
@@ -16,6 +17,7 @@ from schemas.commands import (
     Command,
     EndRun,
     Generate,
+    JudgeCall,
     PlanCall,
     RecallMemory,
     RetrieveKnowledge,
@@ -26,6 +28,7 @@ from schemas.commands import (
 from schemas.envelope import Fact, Order, decode_fact, encode, new_fact, new_order, source_of
 from schemas.events import (
     AnyEvent,
+    CallJudged,
     CallPlanned,
     CancelRequested,
     Event,
@@ -48,7 +51,8 @@ from schemas.events import (
 )
 from schemas.ids import CANCEL_SLOT, END_SLOT, RELEASE_SLOT, REQUEST_SLOT, CommandId, RunId, run_id
 from schemas.messages import Generation
-from schemas.tools import Preview, ToolCall, ToolCard, ToolResult, write_key
+from schemas.policy import Verdict
+from schemas.tools import Before, Preview, ToolCall, ToolCard, ToolResult, repeated_key, write_key
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 SEGMENT = "202611"
@@ -120,9 +124,20 @@ def failure(what: str = "It broke.", kind: str = "Broken") -> Failure:
     return Failure(type=kind, what=what)
 
 
-def planned(command: PlanCall, *, state: str = "until May", summary: str = "one month more") -> CallPlanned:
+def planned(
+    command: PlanCall, *, state: str = "until May", summary: str = "one month more", before: Before | None = None,
+    price: str | None = None, currency: str | None = None,
+) -> CallPlanned:  # fmt: skip
     key = write_key(TENANT, command.call.name, command.call.arguments, state)
-    return CallPlanned(command=command, preview=Preview(summary=summary), state=state, write_key=key)
+    preview = Preview(summary=summary, price=price, currency=currency)
+    key = repeated_key(key, before.times) if before else key
+    return CallPlanned(command=command, preview=preview, state=state, write_key=key, before=before)
+
+
+def own_verdict(agent: AgentSpec, command: JudgeCall) -> Verdict:
+    """What the policy service says where no rule fits: the agent's own `approval`."""
+    card = next((card for card in CARDS if card.name == command.call.name), RENEW).model_copy(update={"effect": command.effect})
+    return Verdict(outcome="ask" if policy.needs_approval(agent, card) else "allow", rule=policy.AGENT_APPROVAL)
 
 
 def ending(command: EndRun, answer: str = "") -> AnyEvent:
@@ -138,12 +153,14 @@ def ending(command: EndRun, answer: str = "") -> AnyEvent:
 class RunUnderTest:
     """One run: tell it facts, look at what is open. Everything it hears has been over the wire."""
 
-    def __init__(self, agent: AgentSpec | None = None, *, key: str = "key", tenant: str = TENANT) -> None:
+    def __init__(
+        self, agent: AgentSpec | None = None, *, key: str = "key", tenant: str = TENANT, task: str = "what time is it?"
+    ) -> None:  # fmt: skip
         self.tenant, self.id = tenant, run_of(key, tenant)
         self.now = NOW
         self.log: list[Stored] = []
         self.folded = Folded(RunState(run=self.id))
-        self.request = requested(agent, key=key)
+        self.request = requested(agent, key=key, task=task)
         self.decided: list[Decision] = []
 
     @property
@@ -211,6 +228,18 @@ class RunUnderTest:
         """The model calls, or answers with text."""
         return self.answer(Generated(command=self.one(Generate), generation=Generation(text=text, calls=calls)))
 
+    def judges(self, verdict: Verdict | None = None, command: JudgeCall | None = None) -> list[AnyCommand]:
+        """The rules are asked; without a verdict the agent's own setting decides."""
+        command = command or self.one(JudgeCall)
+        return self.answer(CallJudged(command=command, verdict=verdict or own_verdict(self.request.agent, command)))
+
+    def plans(self, event: CallPlanned | None = None, verdict: Verdict | None = None) -> list[AnyCommand]:
+        """Plan and verdict of an open write are there; gives the commands that the second of them caused."""
+        event = event or planned(self.one(PlanCall))
+        commands = self.answer(event)
+        judges = [command for _, command in self.open(JudgeCall) if command.call == event.command.call]
+        return self.judges(verdict, judges[0]) if judges else commands
+
     def returns(self, command: CallTool, text: str = "done") -> list[AnyCommand]:
         return self.answer(ToolReturned(command=command, result=ToolResult(text=text)))
 
@@ -238,9 +267,11 @@ class RunUnderTest:
         return self.state.outcome
 
 
-def ready(agent: AgentSpec | None = None, *cards: ToolCard, passages: tuple[Passage, ...] = ()) -> RunUnderTest:
+def ready(
+    agent: AgentSpec | None = None, *cards: ToolCard, passages: tuple[Passage, ...] = (), task: str = "what time is it?"
+) -> RunUnderTest:
     """A run whose first generation is open."""
-    run = RunUnderTest(agent)
+    run = RunUnderTest(agent, task=task)
     run.begin()
     run.gather(*cards, passages=passages)
     return run

@@ -1,7 +1,7 @@
-"""Whole runs in which everything is drawn from one seed: models, people, tools, schedules, deaths.
+"""Many runs in which everything is drawn from one seed: models, people, tools, schedules, deaths.
 
-Two levels. `play` folds one run by itself, in any order of answers. `Cluster` runs real conductors and workers on the
-memory broker in virtual time and kills them between any two of their operations.
+`Cluster` runs real conductors and workers on the memory broker in virtual time and kills them between any two of their
+operations. One run by itself: drawn_run.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ from typing import TypeVar
 
 import structlog
 
-from runtime.advance import advance
 from runtime.bus import CardChange, Hear, Reply, ServiceInfo
 from runtime.conductor import Conductor
-from runtime.fold import fold
 from runtime.log import Delivery, Stored
 from runtime.memory_broker import MemoryBroker
 from runtime.service import Context, Service, Worker
@@ -30,52 +28,39 @@ from runtime.timer import timer_service
 from schemas import subjects
 from schemas.agent import AgentSpec
 from schemas.commands import (
-    AnyCommand,
+    AskPerson,
     CallTool,
-    EndRun,
     Generate,
+    JudgeCall,
+    KeepGrant,
     PlanCall,
-    RecallMemory,
     RequestApproval,
     RetrieveKnowledge,
     Role,
     SelectTools,
-    StartTimer,
-    StoreTurn,
 )
 from schemas.envelope import Fact, Order, decode_order
 from schemas.events import (
     AnyEvent,
-    ApprovalGranted,
-    ApprovalRefused,
-    CancelRequested,
+    CallJudged,
     Generated,
+    GrantKept,
     KnowledgeRetrieved,
-    MemoryRecalled,
     ScoredCard,
-    StepFailed,
-    TimerFired,
-    ToolFailed,
-    ToolInDoubt,
+    ToolAsked,
     ToolReturned,
     ToolsSelected,
-    TurnQueued,
-    TurnRefused,
-    TurnStored,
 )
 from schemas.ids import END_SLOT, CommandId, RunId
-from schemas.messages import Generation, Prompt
-from schemas.tools import ToolCall, ToolCard, ToolResult, call_key
+from schemas.messages import Prompt
+from schemas.tools import ToolCard, ToolResult, call_key
 from services.memory.memory_store import MemoryConversationStore
 from services.memory.service import memory_service
 from tests.support.builders import (
     CARDS,
     NOW,
     TENANT,
-    RunUnderTest,
-    ending,
     fact_of,
-    failure,
     passage,
     planned,
     request_fact,
@@ -83,160 +68,10 @@ from tests.support.builders import (
     run_of,
     spec,
 )
+from tests.support.drawn_run import QUESTION, drawn_answer, drawn_decision, drawn_generation, drawn_question, drawn_verdict
 
 T = TypeVar("T")
 M = TypeVar("M", Fact, Order)
-
-
-# --- one run, folded ----------------------------------------------------------------------------------
-
-
-def play(seed: int) -> RunUnderTest:
-    """One run from its request to its end, answered at random; checks the fold at every step."""
-    draw = random.Random(seed)
-    run = RunUnderTest(_agent(draw), key=f"seed {seed}")
-    run.begin()
-    unanswered: set[CommandId] = set()
-    for _ in range(500):
-        if run.state.phase == "ended":
-            return run
-        run.later(draw.choice([0.0, 0.01, 2.0]))
-        if draw.random() < 0.02:
-            _cancel(run, draw.choice(["client", "memory"]))
-        else:
-            _answer_something(run, draw, unanswered)
-        _check_fold(run, draw)
-    raise AssertionError(f"seed {seed}: the run does not end: {run.state.phase}, {list(run.state.outstanding.values())}")
-
-
-def _agent(draw: random.Random) -> AgentSpec:
-    return spec(
-        steps=draw.randint(1, 9), calls=draw.randint(0, 12), deadline_s=draw.choice([5, 600, 600]),
-        approval_s=draw.choice([1, 60]), approval=draw.choice(["writes", "destructive", "never"]),
-        tool_k=draw.choice([0, 3]), knowledge_k=draw.choice([0, 2]),
-    )  # fmt: skip
-
-
-def _cancel(run: RunUnderTest, role: Role) -> None:
-    taken = {stored.fact.role for stored in run.log if isinstance(stored.fact.body, CancelRequested)}
-    if role not in taken:  # the broker takes one event a place
-        run.cancel(role=role)
-
-
-def _answer_something(run: RunUnderTest, draw: random.Random, unanswered: set[CommandId]) -> None:
-    open_commands = {id: each for id, each in run.state.outstanding.items() if id not in unanswered}
-    work = [id for id, each in open_commands.items() if not isinstance(each, StartTimer)]
-    id = draw.choice(work if work and draw.random() < 0.9 else list(open_commands))
-    event = _event(open_commands[id], run, draw)
-    if event is None:
-        unanswered.add(id)  # a person who never answers: the timer must do it
-    elif isinstance(event, TurnQueued):
-        steps = [lambda: run.answer(event), run.release]
-        draw.shuffle(steps)
-        for step in steps:
-            step()
-    else:
-        run.answer(event)
-
-
-def _event(command: AnyCommand, run: RunUnderTest, draw: random.Random) -> AnyEvent | None:
-    if draw.random() < 0.015 and not isinstance(command, EndRun):
-        return StepFailed(command=command, failure=failure())
-    match command:
-        case RecallMemory():
-            kinds = [MemoryRecalled(command=command)] * 8
-            first = run.count(RecallMemory) == 1  # a run waits in the queue once
-            others = [TurnQueued(command=command, behind="x"), TurnRefused(command=command, by="x")]
-            return draw.choice([*kinds, *(others if first else ())])
-        case SelectTools():
-            found = tuple(ScoredCard(card=card, score=1.0) for card in CARDS if draw.random() < 0.8)
-            return ToolsSelected(command=command, tools=found, catalog="all", searched=3)
-        case RetrieveKnowledge():
-            return KnowledgeRetrieved(command=command, passages=(passage(),))
-        case Generate():
-            return Generated(command=command, generation=_generation(draw))
-        case PlanCall():
-            return planned(command) if draw.random() < 0.9 else ToolFailed(command=command, failure=failure())
-        case CallTool():
-            return _called(command, draw)
-        case RequestApproval():
-            return _decided(command, draw)
-        case StartTimer():
-            run.now = max(run.now, command.at) if draw.random() < 0.9 else run.now  # another clock may run behind
-            return TimerFired(command=command, fired=run.now)
-        case StoreTurn():
-            return TurnStored(command=command)
-        case EndRun():
-            return ending(command, run.state.answer or "")
-
-
-def _generation(draw: random.Random) -> Generation:
-    if draw.random() < 0.25:
-        return Generation(text=f"answer {draw.random()}")
-    return Generation(text="", calls=tuple(_call(draw) for _ in range(draw.randint(1, 3))))
-
-
-def _call(draw: random.Random) -> ToolCall:
-    name = draw.choice(["clock", "renew", "renew", "destroy", "no_such_tool"])
-    return ToolCall(id=f"c{draw.randint(1, 4)}", name=name, arguments={"n": draw.randint(1, 2)})
-
-
-def _called(command: CallTool, draw: random.Random) -> AnyEvent:
-    if draw.random() < 0.75:
-        return ToolReturned(command=command, result=ToolResult(text=f"result {draw.random()}"))
-    kind = ToolInDoubt if command.write_key and draw.random() < 0.5 else ToolFailed
-    return kind(command=command, failure=failure())
-
-
-def _decided(command: RequestApproval, draw: random.Random) -> AnyEvent | None:
-    how = draw.random()
-    if how < 0.5:
-        return ApprovalGranted(command=command, by="ann", approval_hash=command.approval_hash)
-    if how < 0.6:
-        return ApprovalGranted(command=command, by="eve", approval_hash="0" * 32)
-    return ApprovalRefused(command=command, by="ann") if how < 0.75 else None
-
-
-def _check_fold(run: RunUnderTest, draw: random.Random) -> None:
-    for stored in draw.sample(run.log, min(3, len(run.log))):  # told again: by position and, for answers, by content
-        before = run.state
-        assert run.folded.add(stored) == ()
-        if stored.fact.slot in {each.id for each in run.decided}:
-            assert advance(run.state, stored.fact) == (before, ())
-        assert run.state == before
-    if draw.random() < 0.15:  # another conductor, or this one after its death
-        other = fold(run.id, run.log)
-        assert other.state == run.state
-        assert list(other.open.values()) == [each for each in run.decided if each.id in run.state.outstanding]
-
-
-def check_writes(run: RunUnderTest) -> None:
-    """No write without a plan and, where the agent asks for it, a matching approval; none twice once it may have happened."""
-    facts = {stored.fact.id: stored.fact.body for stored in run.log}
-    tried: Counter[str] = Counter()
-    settled: set[str] = set()
-    decided_at = {each.id: index for index, each in enumerate(run.decided)}
-    assert len(decided_at) == len(run.decided), "an id was decided twice"
-    order = {stored.fact.id: index for index, stored in enumerate(run.log)}
-    for each in run.decided:
-        if not isinstance(each.command, CallTool) or each.command.write_key is None:
-            continue
-        command = each.command
-        key = call_key(command.call.name, command.call.arguments)
-        tried[key] += 1
-        plan = facts[command.plan]  # type: ignore[index]  # a missing plan fails here
-        assert plan.write_key == command.write_key  # type: ignore[union-attr]
-        if run.request.agent.approval != "never" and (command.call.name == "destroy" or run.request.agent.approval == "writes"):
-            grant = facts[command.approval]  # type: ignore[index]
-            assert isinstance(grant, ApprovalGranted)
-            assert grant.approval_hash == grant.command.approval_hash
-        answers = [s for s in run.log if s.fact.slot == each.id]
-        maybe = [s for s in answers if isinstance(s.fact.body, ToolReturned | ToolInDoubt | StepFailed)]
-        assert key not in settled, "a write that may have happened was tried again"
-        if maybe:
-            settled.add(key)
-            later = [d for d in run.decided if isinstance(d.command, CallTool) and order[d.cause] > order[maybe[0].fact.id]]
-            assert all(call_key(d.command.call.name, d.command.call.arguments) != key or not d.command.write_key for d in later)  # type: ignore[union-attr]
 
 
 # --- virtual time -------------------------------------------------------------------------------------
@@ -409,7 +244,7 @@ class World:
     begun: dict[str, CommandId] = field(default_factory=dict)
     effects: Counter[str] = field(default_factory=Counter)
     by_run: Counter[tuple[RunId, str]] = field(default_factory=Counter)
-    at_once: Counter[str] = field(default_factory=Counter)
+    under_way: dict[str, list[Process]] = field(default_factory=dict)
     most_at_once: int = 0
 
 
@@ -417,6 +252,7 @@ def services(world: World, process: Process, seed: int, clock: LoopClock) -> dic
     """One service of each kind; tools are slow, die between intent and effect, and ask the provider afterwards."""
     llm = Service("llm", "a random model", ack_wait_s=5.0)
     retrieval = Service("retrieval", "finds everything", ack_wait_s=5.0)
+    policy = Service("policy", "rules at random", ack_wait_s=5.0)
     reads = Service("tools", "reads", ack_wait_s=5.0)
     writes = Service("tools", "writes", lane="cloud", ack_wait_s=5.0, attempts=0)
 
@@ -426,7 +262,7 @@ def services(world: World, process: Process, seed: int, clock: LoopClock) -> dic
         assert said.hash() == command.prompt_hash, "the log does not tell what the model read"
         draw = random.Random(f"{seed} {context.run} {len(said.messages)}")
         await asyncio.sleep(draw.choice([0, 1, 40]))
-        return Generated(command=command, generation=_generation(draw))
+        return Generated(command=command, generation=drawn_generation(draw))
 
     @retrieval.on(SelectTools)
     async def select(command: SelectTools, context: Context) -> AnyEvent:
@@ -437,8 +273,20 @@ def services(world: World, process: Process, seed: int, clock: LoopClock) -> dic
     async def retrieve(command: RetrieveKnowledge, context: Context) -> AnyEvent:
         return KnowledgeRetrieved(command=command, passages=(passage(),))
 
+    @policy.on(JudgeCall)
+    async def judge(command: JudgeCall, context: Context) -> AnyEvent:
+        agent = AgentSpec(approval=context.material["agent"]["approval"])  # type: ignore[index]
+        return CallJudged(command=command, verdict=drawn_verdict(command, agent, random.Random(context.order.id)))
+
+    @policy.on(KeepGrant)
+    async def keep(command: KeepGrant, context: Context) -> AnyEvent:
+        return GrantKept(command=command, grant=context.order.id)
+
     @reads.on(CallTool)
     async def read(command: CallTool, context: Context) -> AnyEvent:
+        if drawn_question(command, random.Random(context.order.id)):
+            return ToolAsked(command=command, question=QUESTION)
+        assert not command.answers or context.material["answers"]
         await asyncio.sleep(random.Random(context.order.id).choice([0, 3, 100]))
         return ToolReturned(command=command, result=ToolResult(text="noon"))
 
@@ -448,9 +296,12 @@ def services(world: World, process: Process, seed: int, clock: LoopClock) -> dic
 
     @writes.on(CallTool)
     async def write(command: CallTool, context: Context) -> AnyEvent:
+        if drawn_question(command, random.Random(context.order.id)):
+            return ToolAsked(command=command, question=QUESTION)
         key = command.write_key or ""
-        world.at_once[key] += 1
-        world.most_at_once = max(world.most_at_once, world.at_once[key])
+        at_once = world.under_way.setdefault(key, [])
+        at_once.append(process)
+        world.most_at_once = max(world.most_at_once, sum(not each.dead.is_set() for each in at_once))  # the dead do nothing
         try:
             await process.step()
             world.begun.setdefault(key, context.order.id)  # type: ignore[arg-type]
@@ -462,12 +313,13 @@ def services(world: World, process: Process, seed: int, clock: LoopClock) -> dic
             await process.step()
             return ToolReturned(command=command, result=ToolResult(text="renewed"))
         finally:
-            world.at_once[key] -= 1
+            at_once.remove(process)
 
     memory = memory_service(world.conversations, clock)
     return {
         "llm": llm,
         "retrieval": retrieval,
+        "policy": policy,
         "reads": reads,
         "writes": writes,
         "memory": memory,
@@ -498,7 +350,7 @@ class Cluster:
 
     async def _play(self, runs: int) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # the dead tell no tales
-        names = ["conductor", "llm", "retrieval", "reads", "writes", "memory", "timer"]
+        names = ["conductor", "llm", "retrieval", "policy", "reads", "writes", "memory", "timer"]
         lives = [asyncio.create_task(self._live(name)) for name in names for _ in range(2)]
         async with self.broker.hear("mp.ask.>", self._person):
             for number in range(runs):
@@ -546,8 +398,10 @@ class Cluster:
 
     async def _person(self, subject: str, data: bytes) -> None:
         order = decode_order(data)
-        assert isinstance(order.body, RequestApproval)
-        event = _decided(order.body, random.Random(f"{self.seed} {order.id}"))
+        assert isinstance(order.body, RequestApproval | AskPerson)
+        draw = random.Random(f"{self.seed} {order.id}")
+        asked = order.body
+        event = drawn_answer(asked, draw) if isinstance(asked, AskPerson) else drawn_decision(asked, draw)
         if event is not None:
             await self.broker.append(fact_of(event, order.run, order.id, time=self.clock.now()))
 
@@ -569,4 +423,4 @@ async def working(*works: Awaitable[None]) -> AsyncIterator[None]:
                 await task
 
 
-__all__ = ["TENANT", "Cluster", "Killed", "Process", "VirtualLoop", "check_writes", "play", "subjects", "working"]
+__all__ = ["TENANT", "Cluster", "Killed", "Process", "VirtualLoop", "subjects", "working"]

@@ -134,7 +134,7 @@ def scripted_stack() -> Iterator[LocalStack]:
 @pytest.fixture(scope="session")
 def doubled_stack() -> Iterator[LocalStack]:
     """A stack with two conductors and two copies of every service."""
-    names = ("conductor", "llm", "retrieval", "memory", "tools", "recorder")
+    names = ("conductor", "llm", "retrieval", "memory", "policy", "tools", "recorder")
     yield from for_the_session(**{f"services__{name}": 2 for name in names})
 
 

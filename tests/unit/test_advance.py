@@ -72,7 +72,7 @@ def one(kind: type[AnyCommand], commands: list[AnyCommand]) -> AnyCommand:
 def asked(run: RunUnderTest, *calls_) -> RequestApproval:
     """The run after its model asked for one write, planned and waiting for a person."""
     run.say(*(calls_ or (call("renew", months=1),)))
-    run.answer(planned(run.one(PlanCall)))
+    run.plans()
     return run.one(RequestApproval)
 
 
@@ -212,11 +212,11 @@ def test_a_failed_read_is_told_to_the_model() -> None:
 
 def test_a_write_is_planned_then_asked_for_then_committed_with_its_plan_and_approval() -> None:
     run = ready()
-    (plan,) = run.say(call("renew", months=1))
-    assert isinstance(plan, PlanCall)
-    commands = run.answer(planned(plan))
+    assert kinds(run.say(call("renew", months=1))) == ["PlanCall", "JudgeCall"]
+    plan = run.one(PlanCall)
+    commands = run.plans()
     assert kinds(commands) == ["RequestApproval", "StartTimer"]
-    planned_event = run.log[-1].fact.id
+    planned_event = run.log[-2].fact.id
     (commit,) = grants(run, one(RequestApproval, commands))
     assert isinstance(commit, CallTool)
     assert (commit.plan, commit.approval) == (planned_event, run.log[-1].fact.id)
@@ -227,7 +227,7 @@ def test_a_write_is_planned_then_asked_for_then_committed_with_its_plan_and_appr
 def test_the_approval_is_bound_to_run_tool_arguments_state_and_preview() -> None:
     run = ready()
     ask = asked(run)
-    plan = run.log[-1].fact.body
+    plan = run.log[-2].fact.body
     assert isinstance(plan, CallPlanned)
     assert ask.approval_hash == policy.approval_hash(run.id, ask.call, plan)
     others = {
@@ -248,7 +248,7 @@ def test_the_approval_is_bound_to_run_tool_arguments_state_and_preview() -> None
 def test_the_agent_says_which_effects_a_person_must_allow(approval: str, tool: str, asks: bool) -> None:
     run = ready(spec(approval=approval))
     run.say(call(tool))
-    run.answer(planned(run.one(PlanCall)))
+    run.plans()
     assert bool(run.open(RequestApproval)) is asks
     assert bool(run.open(CallTool)) is not asks
 
@@ -262,14 +262,12 @@ def test_a_refused_write_is_not_done_and_not_asked_for_again() -> None:
     assert (run.count(PlanCall), run.count(CallTool)) == (1, 0)
 
 
-@pytest.mark.parametrize("how", ["wrong hash", "too late"])
-def test_an_approval_of_something_else_or_too_late_commits_nothing(how: str) -> None:
+def test_an_approval_that_comes_too_late_commits_nothing() -> None:
     run = ready()
     ask = asked(run)
-    if how == "too late":
-        run.now = ask.expires
-    commands = grants(run, ask, "f" * 32 if how == "wrong hash" else None)
-    assert "Generate" in kinds(commands)
+    run.now = ask.expires
+    assert "Generate" in kinds(grants(run, ask))
+    assert "too late" in last_result(run)
     assert run.count(CallTool) == 0
 
 
@@ -299,7 +297,7 @@ def test_the_timer_of_an_earlier_approval_does_not_expire_a_later_one_with_the_s
 def test_the_same_write_asked_for_again_after_its_receipt_is_not_done_again() -> None:
     run = ready(NO_ASKING)
     run.say(call("renew", months=1))
-    (commit,) = run.answer(planned(run.one(PlanCall)))
+    (commit,) = run.plans()
     run.returns(commit, "receipt 7")
     assert kinds(run.say(call("renew", "c2", months=1))) == ["Generate"]
     assert "receipt 7" in last_result(run)
@@ -308,8 +306,8 @@ def test_the_same_write_asked_for_again_after_its_receipt_is_not_done_again() ->
 
 def test_the_same_write_twice_in_one_generation_is_planned_once() -> None:
     run = ready(NO_ASKING)
-    assert kinds(run.say(call("renew", "c1", months=1), call("renew", "c2", months=1))) == ["PlanCall"]
-    (commit,) = run.answer(planned(run.one(PlanCall)))
+    assert kinds(run.say(call("renew", "c1", months=1), call("renew", "c2", months=1))) == ["PlanCall", "JudgeCall"]
+    (commit,) = run.plans()
     assert kinds(run.returns(commit)) == ["Generate"]
 
 
@@ -323,7 +321,7 @@ def test_two_different_writes_of_one_generation_are_both_done() -> None:
 def test_a_write_of_unknown_outcome_is_never_tried_again(how: str) -> None:
     run = ready(NO_ASKING)
     run.say(call("renew", months=1))
-    (commit,) = run.answer(planned(run.one(PlanCall)))
+    (commit,) = run.plans()
     assert isinstance(commit, CallTool)
     if how == "in doubt":
         run.answer(ToolInDoubt(command=commit, failure=failure()))
@@ -337,14 +335,15 @@ def test_a_write_of_unknown_outcome_is_never_tried_again(how: str) -> None:
 def test_a_write_that_certainly_failed_may_be_tried_again() -> None:
     run = ready(NO_ASKING)
     run.say(call("renew", months=1))
-    (commit,) = run.answer(planned(run.one(PlanCall)))
+    (commit,) = run.plans()
     run.denies(commit)
-    assert kinds(run.say(call("renew", "c2", months=1))) == ["PlanCall"]
+    assert kinds(run.say(call("renew", "c2", months=1))) == ["PlanCall", "JudgeCall"]
 
 
 def test_a_plan_that_fails_is_told_to_the_model() -> None:
     run = ready()
-    (plan,) = run.say(call("renew"))
+    run.say(call("renew"))
+    plan = run.one(PlanCall)
     assert kinds(run.denies(plan)) == ["Generate"]
 
 
@@ -420,7 +419,7 @@ def test_two_people_asked_at_once_stop_the_clock_once() -> None:
     run = ready(spec(deadline_s=60, approval_s=7200))
     run.say(call("renew", "c1", months=1), call("renew", "c2", months=2))
     for _, plan in run.open(PlanCall):
-        run.answer(planned(plan))
+        run.plans(planned(plan))
         run.later(10)
     first, second = (ask for _, ask in run.open(RequestApproval))
     run.later(10)  # asked at 0 and at 10, it is 30 now
@@ -468,7 +467,7 @@ def test_a_cancel_ends_the_run_in_every_phase(phase: str) -> None:
 def test_a_write_under_way_is_awaited_before_the_run_ends() -> None:
     run = ready(NO_ASKING)
     run.say(call("renew", "c1", months=1), call("clock", "c2"))
-    run.answer(planned(run.one(PlanCall)))
+    run.plans()
     (write,) = [command for _, command in run.open(CallTool) if command.write_key]
     assert run.cancel() == []
     assert [command for _, command in run.open(CallTool)] == [write]  # the read is given up
@@ -481,7 +480,7 @@ def test_a_write_under_way_is_awaited_before_the_run_ends() -> None:
 def test_a_write_under_way_ends_a_cancelled_run_whatever_comes_of_it(how: str) -> None:
     run = ready(NO_ASKING)
     run.say(call("renew", months=1))
-    (write,) = run.answer(planned(run.one(PlanCall)))
+    (write,) = run.plans()
     assert isinstance(write, CallTool)
     run.cancel()
     if how == "in doubt":
@@ -676,7 +675,7 @@ def test_equal_prefixes_give_equal_ids_and_another_cause_gives_another_id() -> N
 @pytest.mark.parametrize("card", [RENEW, DESTROY])
 def test_a_write_never_takes_the_way_of_a_read(card) -> None:
     run = ready(NO_ASKING, card)
-    assert kinds(run.say(call(card.name))) == ["PlanCall"]
+    assert kinds(run.say(call(card.name))) == ["PlanCall", "JudgeCall"]
 
 
 # --- what is recalled, retrieved and left to later turns ------------------------------------------------

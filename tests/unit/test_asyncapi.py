@@ -16,7 +16,7 @@ from schemas.envelope import encode, speakers
 from schemas.events import EVENTS, Answered
 from schemas.ids import CommandId
 from tests.support.builders import order_for, ready, run_of
-from tests.support.simulation import play
+from tests.support.drawn_run import play
 
 PAGE = Path(__file__).parents[2] / "docs" / "subjects.md"
 WHOLE = document()

@@ -16,10 +16,11 @@ import pytest
 
 from infra.cli import checks, main, show
 from infra.cli.agents import BadAgent, agent_from
+from infra.cli.approval import approval_card
 from infra.cli.client import UnknownPrefix, find_run
 from infra.cli.keyboard import NO, YES
 from infra.cli.result import result_of
-from infra.cli.view import TerminalView, approval_card
+from infra.cli.view import TerminalView
 from infra.embedded import nats_server
 from infra.files import BadExport, CannotWrite, Exported, load_export, save_export, write_export
 from infra.models.catalogue import DEFAULT_TEXT_MODEL
@@ -30,7 +31,7 @@ from runtime.client import Update
 from runtime.memory_broker import MemoryBroker
 from runtime.speech import Delta
 from schemas.agent import AgentSpec
-from schemas.commands import CallTool, Generate, PlanCall, RequestApproval
+from schemas.commands import CallTool, Generate, RequestApproval
 from schemas.envelope import encode
 from schemas.errors import MilepostError, ProtocolError
 from schemas.events import ApprovalGranted, Generated
@@ -39,7 +40,7 @@ from schemas.tools import Preview
 from services.recorder.memory_index import MemoryRunIndex
 from services.recorder.ports import RunSummary
 from services.recorder.service import Recorder
-from tests.support.builders import NOW, RENEW, RunUnderTest, call, fact_of, planned, ready, run_of
+from tests.support.builders import NOW, RENEW, RunUnderTest, call, fact_of, ready, run_of
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -65,7 +66,7 @@ def _ended() -> RunUnderTest:
     """A run with an approved write, at its end."""
     run = ready(None, RENEW)
     run.say(call("renew", server="i-1"))
-    run.answer(planned(run.one(PlanCall)))
+    run.plans()
     ((_, asked),) = run.open(RequestApproval)
     run.answer(ApprovalGranted(command=asked, by="ann", approval_hash=asked.approval_hash))
     run.returns(run.one(CallTool), "renewed 续费成功")
@@ -101,10 +102,12 @@ def test_help_loads_nothing_heavy() -> None:
     "command",
     [
         "up", "down", "status", "config", "service", "ask", "chat", "replay", "doctor", "asyncapi",
+        "approvals", "approvals ls", "approvals show", "approvals approve", "approvals refuse", "approvals answer",
+        "keys", "keys capability", "keys capability show", "keys capability rotate",
         "runs", "runs ls", "runs show", "runs follow", "runs cancel", "runs approve", "runs refuse", "runs export",
         "forget", "impact", "memory", "memory ls", "memory show", "memory search", "memory remember", "memory forget-fact",
         "tools", "tools ls", "tools search", "tools show", "tools call", "tools rm", "tools import", "tools import aliyun",
-        "tools import openapi",
+        "tools import openapi", "tools sources", "tools sources ls", "tools sources rm", "tools sources refresh",
         "knowledge", "knowledge add", "knowledge search", "knowledge ls", "knowledge rm", "knowledge show",
         "models", "models ls", "models pull",
         "models show", "models build", "models verify", "models bench", "models add", "models export", "models remote",
@@ -138,6 +141,34 @@ def test_an_empty_question_is_refused_before_anything_is_asked(cli: Cli, command
 
     assert (code, err.splitlines()[0]) == (1, "error: The question is empty.")
     assert f"next: milepost {command} " in err
+
+
+def test_in_a_folder_below_that_of_a_stack_the_hint_leads_to_it(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, err = cli("tools", "ls")
+    assert code == 1 and "next: milepost up" in err
+
+    home = tmp_path / ".milepost"
+    home.mkdir()
+    (home / "stack.json").write_text("{}")
+    (tmp_path / "weather").mkdir()
+    monkeypatch.chdir(tmp_path / "weather")
+    code, _, err = cli("tools", "ls")
+    assert code == 1 and f"next: export MILEPOST_HOME={home}" in err
+
+
+@pytest.mark.parametrize("key", ["zzzz", "feacb5f", "feacb5f2-", "f" * 33])
+def test_what_is_no_key_of_an_effect_is_refused_before_anything_is_asked(cli: Cli, key: str) -> None:
+    code, _, err = cli("effects", "show", key)
+    assert (code, err.splitlines()[0]) == (1, f"error: {key!r} is no effect's key.")
+    assert "next: milepost effects ls" in err
+
+
+def test_a_folder_without_tools_is_not_imported(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "notes.py").write_text("x = 1\n")
+    code, _, err = cli("tools", "import", "folder", ".")
+    assert (code, err.splitlines()[0]) == (1, f"error: No tool is in {tmp_path}.")
 
 
 def test_a_conversation_that_has_no_valid_name_is_refused_with_a_hint(cli: Cli) -> None:
@@ -187,6 +218,8 @@ def test_an_agent_from_a_file_with_tools_from_the_command_line(tmp_path: Path) -
     ops = agent_from(tmp_path / "ops.toml", ["b", "a"])
     assert (ops.name, ops.tools, ops.budget.steps, ops.instructions) == ("ops", ("a", "b"), 3, "你是运维助手")
     assert agent_from(tmp_path / "ops.json").budget.steps == 3
+    (tmp_path / "rules.json").write_text('{"policy": [{"name": "r", "when": {"hours": {"from": "09:00"}}, "then": "allow"}]}')
+    assert agent_from(tmp_path / "rules.json").policy[0].when.hours
 
 
 @pytest.mark.parametrize(
@@ -195,6 +228,8 @@ def test_an_agent_from_a_file_with_tools_from_the_command_line(tmp_path: Path) -
         ("a.toml", "nam = 'x'", "did you mean name?"),
         ("a.json", '{"budget": {"step": 1}}', "did you mean steps?"),
         ("a.json", '{"budget": {"steps": 0}}', "budget.steps"),
+        ("a.json", '{"policy": [{"name": "r", "when": {"tool": ["ls*"]}, "then": "allow"}]}', "did you mean tools?"),
+        ("a.json", '{"policy": [{"name": "r", "when": {"hours": {"frm": "09:00"}}, "then": "deny"}]}', "policy.when.hours.frm"),
         ("a.json", '{"name": "two words"}', "name"),
         ("a.json", "[1]", "no JSON object"),
         ("a.json", '{"name": "a", "name": "b"}', "same key twice"),
@@ -400,7 +435,7 @@ def test_what_a_model_says_cannot_steer_the_terminal(capsys: pytest.CaptureFixtu
 def _asked() -> RunUnderTest:
     run = ready(None, RENEW)
     run.say(call("renew", server="i-1"))
-    run.answer(planned(run.one(PlanCall)))
+    run.plans()
     return run
 
 
@@ -413,7 +448,7 @@ def test_the_card_shows_what_changes_and_what_it_costs() -> None:
         out.print(approval_card(_asked().one(RequestApproval), preview))
     text = captured.get()
 
-    for part in ("approve renew?", "续费 web-1", "May -> August", "888.00 CNY", "renew(server=i-1)", "[red]", "x[/red]"):
+    for part in ("approve renew?", "续费 web-1", "May -> August", "888.00 CNY", "server = i-1", "[red]", "x[/red]"):
         assert part in text
     assert len({show.plain(line).cell_len for line in text.splitlines()}) == 1, "wide characters are counted as two"
 

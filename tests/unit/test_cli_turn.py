@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -40,7 +40,7 @@ class Shown:
 
     def note(self, text: str) -> None: ...
 
-    def end(self, state: RunState, facts: list[Stored]) -> None: ...
+    def end(self, state: RunState, facts: list[Stored], below: Sequence[RunState] = ()) -> None: ...
 
 
 class SlowFacts:

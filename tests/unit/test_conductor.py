@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import pytest
+
+from runtime.capability import MATERIAL, Capability, Issuer, check, public_keys, read_capability
 from runtime.conductor import Conductor
 from runtime.errors import Unreachable
 from runtime.log import Stored
 from runtime.memory_broker import MemoryBroker
 from schemas import subjects
+from schemas.canonical import canonical
 from schemas.commands import (
     CallTool,
     Command,
@@ -24,10 +29,22 @@ from schemas.commands import (
     StoreTurn,
 )
 from schemas.envelope import Fact, Order, decode_order
-from schemas.errors import PayloadTooLarge
-from schemas.events import AnyEvent, CancelRequested, RunCancelled, RunCompleted, RunFailed, StepFailed, TurnStored
+from schemas.errors import PayloadTooLarge, ProtocolError
+from schemas.events import (
+    AnyEvent,
+    ApprovalGranted,
+    CancelRequested,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+    StepFailed,
+    ToolReturned,
+    TurnStored,
+)
 from schemas.ids import CANCEL_SLOT, END_SLOT
-from tests.support.builders import RunUnderTest, call, fact_of, planned, request_fact, requested, run_of, spec
+from schemas.tools import ToolResult
+from tests.support.builders import RunUnderTest, call, fact_of, request_fact, requested, run_of, spec
+from tests.support.rights import KEYS
 from tests.support.simulation import LoopClock, in_virtual_time
 
 ALONE = spec(tool_k=0, knowledge_k=0)
@@ -111,6 +128,12 @@ class Driver:
         self.model.say(*calls, text=text)
         await self._publish(before)
 
+    async def plan(self) -> None:
+        """The write is planned, and the rules leave it to the agent's own setting."""
+        before = len(self.model.log)
+        self.model.plans()
+        await self._publish(before)
+
     async def _publish(self, before: int) -> None:
         for stored in self.model.log[before:]:
             await self.broker.append(stored.fact)
@@ -123,8 +146,12 @@ class Driver:
 
 
 @asynccontextmanager
-async def conducting(broker: MemoryBroker, *, count: int = 1, sweep_s: float = 30.0) -> AsyncIterator[list[Conductor]]:
-    conductors = [Conductor(broker, broker, LoopClock(), name=f"c{number}", sweep_s=sweep_s) for number in range(count)]
+async def conducting(
+    broker: MemoryBroker, *, count: int = 1, sweep_s: float = 30.0, issuer: Issuer | None = None
+) -> AsyncIterator[list[Conductor]]:
+    conductors = [
+        Conductor(broker, broker, LoopClock(), name=f"c{number}", sweep_s=sweep_s, issuer=issuer) for number in range(count)
+    ]
     tasks = [asyncio.create_task(conductor.run()) for conductor in conductors]
     try:
         yield conductors
@@ -262,7 +289,7 @@ async def test_a_person_is_asked_again_until_there_is_an_answer() -> None:
         await broker.waits_for(Generate)
         await driver.say(call("renew"))
         await broker.waits_for(PlanCall)
-        await driver.answer(planned(driver.model.one(PlanCall)))
+        await driver.plan()
         await broker.waits(lambda: len(broker.told) >= 3)
     ask = driver.model.one(RequestApproval)
     slot = driver.model.id_of(ask)
@@ -282,11 +309,11 @@ async def test_a_cancel_tells_the_roles_whose_work_is_given_up() -> None:
         await driver.say(call("renew", "c1"), call("clock", "c2"))
         await broker.waits_for(CallTool)
         await driver.state(fact_of(CancelRequested(by="ann"), driver.model.id, CANCEL_SLOT))
-        await broker.waits(lambda: len(broker.told) >= 2)
+        await broker.waits(lambda: len(broker.told) >= 3)
         store = await broker.waits_for(StoreTurn)
         await broker.append(fact_of(TurnStored(command=store.body), driver.model.id, store.id))  # type: ignore[arg-type]
         assert isinstance(await driver.terminal(), RunCancelled)
-    wanted: set[Role] = {"tools", "timer"}
+    wanted: set[Role] = {"tools", "policy", "timer"}
     assert {subject for subject, _ in broker.told} == {subjects.stop(role, driver.model.id) for role in wanted}
 
 
@@ -334,3 +361,70 @@ async def test_what_a_fact_caused_is_sent_before_it_is_acknowledged() -> None:
     broker.send = send  # type: ignore[method-assign]
     async with conducting(broker, sweep_s=1e6), asyncio.timeout(60):
         await broker.waits_for(RecallMemory)
+
+
+# --- rights to call tools ---
+
+
+def right_of(order: Order) -> Capability:
+    """The capability that an order carries, verified against the order."""
+    right = read_capability(order.material[MATERIAL], public_keys(KEYS.trusted()))
+    check(right, order, LoopClock().now())
+    return right
+
+
+@in_virtual_time
+async def test_every_order_for_a_host_of_tools_is_signed_and_no_other() -> None:
+    broker = Watched()
+    async with conducting(broker, issuer=Issuer(KEYS)):
+        driver = Driver(broker, agent=spec(knowledge_k=0))
+        await driver.until_generate()
+        await driver.say(call("renew", "c1"), call("clock", "c2"))
+        plan, read = await broker.waits_for(PlanCall), await broker.waits_for(CallTool)
+        await driver.plan()
+        asked = driver.model.one(RequestApproval)
+        await driver.answer(ApprovalGranted(command=asked, by="ann", approval_hash=asked.approval_hash))
+        write = await broker.waits_for(CallTool, 2)
+    assert (right_of(plan).want, right_of(plan).tool, right_of(read).want, right_of(read).tool) == (
+        "plan",
+        "renew",
+        "call",
+        "clock",
+    )
+    body = write.body
+    assert isinstance(body, CallTool) and body.write_key and body.approval
+    assert (right_of(write).write_key, right_of(write).approval) == (body.write_key, body.approval)
+    others = [order for order, _ in broker.sent if not isinstance(order.body, PlanCall | CallTool)]
+    assert others and not [order for order in others if MATERIAL in order.material]
+
+
+@in_virtual_time
+async def test_the_conductor_vouches_for_what_is_outstanding_and_for_nothing_else() -> None:
+    broker = Watched()
+    question = subjects.question("conductor", "capability")
+
+    async def vouched(run: str, command: str, tenant: str = "acme") -> object:
+        raw = canonical({"tenant": tenant, "run": run, "command": command})
+        return json.loads(await broker.ask(question, raw, 1.0))["capability"]
+
+    async with conducting(broker, issuer=Issuer(KEYS)) as (conductor,):
+        driver = Driver(broker, agent=spec(knowledge_k=0))
+        await driver.until_generate()
+        await driver.say(call("clock", "c2"))
+        order = await broker.waits_for(CallTool)
+        run, generate = driver.model.id, next(each.id for each in driver.model.decided if isinstance(each.command, Generate))
+        for lost in (False, True):
+            if lost:
+                conductor._runs.clear()  # another conductor's run, or before a restart
+            fresh = replace(order, material={**order.material, MATERIAL: await vouched(run, order.id)})
+            assert right_of(fresh).command == order.id
+        assert await vouched(run, order.id, tenant="umbrella") is None
+        assert await vouched(run_of("nobody's"), order.id) is None
+        assert await vouched(run, generate) is None, "it has been answered"
+        await driver.answer(ToolReturned(command=order.body, result=ToolResult(text="noon")))  # type: ignore[arg-type]
+        assert await vouched(run, order.id) is None
+        assert run_of("nobody's") not in conductor._runs, "questions leave nothing behind"
+        keys = json.loads(await broker.ask(subjects.question("conductor", "capability_keys"), b"{}", 1.0))["keys"]
+        assert list(keys) == [KEYS.signing().id]
+        with pytest.raises(ProtocolError):
+            await broker.ask(question, b'{"run": 1}', 1.0)

@@ -218,3 +218,68 @@ def test_faults_are_used_up_by_the_requests_they_are_for() -> None:
     assert [faults.take("StopInstance", "before") is not None for _ in range(3)] == [True, True, False]
     assert faults.take("StartInstance", "after") is not None
     assert faults.coming() == []
+
+
+PURCHASE = {
+    "RegionId": "cn-hangzhou", "InstanceType": "ecs.c7.large", "ImageId": "aliyun_3_x64_20G_alibase_20260101.vhd",
+    "SecurityGroupId": "sg-bp1demodefault01", "VSwitchId": "vsw-demo-cn-hangzhou-k",
+}  # fmt: skip
+
+
+def test_new_instances_come_into_being_step_by_step_and_once_for_a_token(world: World) -> None:
+    made = do(world, "RunInstances", **PURCHASE, Amount="2", InstanceName="api", ClientToken="t1")
+    again = do(world, "RunInstances", after=1, **PURCHASE, Amount="2", InstanceName="api", ClientToken="t1")
+
+    first, second = made["InstanceIdSets"]["InstanceIdSet"]  # type: ignore[index]
+    assert again == made and first != second
+    states = [instance(world, first, after=after)["Status"] for after in (0, 0.9, 1.1, 2.1)]
+    assert states == ["Pending", "Pending", "Starting", "Running"]
+    assert instance(world, second)["InstanceName"] == "api-002"
+    assert instance(world, second)["ZoneId"] == "cn-hangzhou-k"
+    assert [effect["resource"] for effect in world.effects()] == [f"{first},{second}"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        ({"ImageId": "nothing"}, "InvalidImageId.NotFound"),
+        ({"InstanceType": "ecs.none"}, "InvalidInstanceType.ValueNotSupported"),
+        ({"VSwitchId": "vsw-demo-cn-beijing-h"}, "InvalidVSwitchId.NotFound"), ({"Amount": "101"}, "InvalidAmount"),
+        ({"SecurityGroupId": "sg-2zedemodefault01"}, "InvalidSecurityGroupId.NotFound"),
+        ({"DryRun": "true"}, "DryRunOperation"),
+        ({"InstanceChargeType": "PrePaid", "Period": "13"}, "InvalidPeriod"),
+    ],
+)  # fmt: skip
+def test_a_purchase_that_cannot_be_is_refused(world: World, changed: dict[str, str], code: str) -> None:
+    assert code_of(world, "RunInstances", **{**PURCHASE, **changed}) == code
+
+
+def test_the_world_can_be_seen_as_it_was(world: World) -> None:
+    do(world, "StopInstance", InstanceId=WEB)
+    later = NOW + timedelta(seconds=5)
+    asked = Request("DescribeInstances", {"RegionId": "cn-hangzhou", "InstanceIds": f'["{WEB}"]'}, "R-3", later)
+
+    def status(lag_s: float) -> str:
+        return str(act(world, asked, lag_s=lag_s)["Instances"]["Instance"][0]["Status"])  # type: ignore[index]
+
+    assert (status(0), status(4), status(5)) == ("Stopped", "Stopping", "Stopping")
+    do(world, "DeleteInstance", InstanceId=STOPPED, after=6)
+    gone = Request("DescribeInstances", {"RegionId": "cn-hangzhou", "InstanceIds": f'["{STOPPED}"]'}, "R-4", later)
+    assert act(world, gone)["TotalCount"] == 0
+    assert act(world, gone, lag_s=2)["TotalCount"] == 1
+
+
+def test_all_instances_are_deleted_or_none(world: World) -> None:
+    assert code_of(world, "DeleteInstances", RegionId="cn-hangzhou", InstanceId_1=STOPPED, InstanceId_2=PROTECTED) == (
+        "InvalidOperation.DeletionProtection"
+    )
+
+
+def test_tags_come_and_go(world: World) -> None:
+    about = {"RegionId": "cn-hangzhou", "ResourceType": "instance", "ResourceId_1": WEB}
+    do(world, "TagResources", **about, Tag_1_Key="env", Tag_1_Value="prod")
+    do(world, "UntagResources", **about, TagKey_1="team")
+
+    rows = do(world, "ListTagResources", **about)["TagResources"]["TagResource"]  # type: ignore[index]
+
+    assert [(row["TagKey"], row["TagValue"]) for row in rows] == [("env", "prod")]

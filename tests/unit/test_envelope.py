@@ -41,7 +41,7 @@ from schemas.ids import CANCEL_SLOT, END_SLOT, REQUEST_SLOT
 from schemas.messages import Sampling
 from schemas.tools import ToolResult
 from tests.support.builders import CLOCK, NOW, TENANT, call, fact_of, failure, order_for, ready, request_fact, requested, run_of
-from tests.support.simulation import play
+from tests.support.drawn_run import play
 
 READ = CallTool(call=call("clock"), card_hash="h", host="builtin")
 GENERATE = Generate(model="m", after=None, inputs=(), prompt_hash="p", sampling=Sampling())

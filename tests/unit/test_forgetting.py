@@ -31,10 +31,14 @@ from services.memory.forgetting import Forgetter, Report, RunsOpen
 from services.memory.memory_keys import MemoryKeyStore
 from services.memory.memory_store import MemoryConversationStore
 from services.memory.service import memory_service
+from services.policy.memory_store import MemoryPolicyStore
+from services.policy.questions import Questions
+from services.policy.service import policy_service
 from services.recorder.memory_index import MemoryRunIndex
 from services.recorder.ports import ERASED, RunFilter
 from services.recorder.service import Recorder
-from services.tools.ledger import FORGOTTEN, Done, MemoryEffectLedger
+from services.tools.ledger import FORGOTTEN, Done, Intent
+from services.tools.memory_ledger import MemoryEffectLedger
 from services.tools.service import Toolbox
 from tests.support.builders import TENANT, spec
 from tests.support.sealing import CANARY, Keys
@@ -98,7 +102,9 @@ class Stage:
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
         tools = Toolbox([], self.ledger, self.clock, lane="builtin").service()
-        services = [self.llm(), memory_service(MemoryConversationStore(), self.clock), tools, self.recorder.service()]
+        rules = MemoryPolicyStore()
+        policy = policy_service(rules, self.clock, questions=Questions(rules, self.clock, self.broker.tell))
+        services = [self.llm(), memory_service(MemoryConversationStore(), self.clock), tools, policy, self.recorder.service()]
         workers = [Worker(each, self.broker, self.broker, self.clock, name="w").run(drain_s=0.1) for each in services]
         async with working(self.conductor.run(), self.recorder.record(), *workers):
             yield
@@ -153,14 +159,20 @@ async def _lived(stage: Stage) -> tuple[RunId, RunId, RunId]:
     """Ann has a run that ended, with an effect, and one that is open; Bob has one that ended."""
     ann, bob = stage.client("ann"), stage.client("bob")
     done, theirs = await stage.ended(ann, CANARY), await stage.ended(bob, "bob asks")
-    await stage.ledger.claim("key", TENANT, done, "c1", "renew", {"who": CANARY}, "", stage.clock.now())
-    await stage.ledger.finish("key", TENANT, "c1", {"text": CANARY})
+    await stage.ledger.claim(_intent(done, "c1", who=CANARY), "t1", stage.clock.now(), 1.0)
+    await stage.ledger.finish("key", TENANT, "c1", {"text": CANARY}, stage.clock.now())
     stage.rows.kept[TENANT, "ann"] = 3
     still = (await ann.ask(f"think for ever of {CANARY}", agent=AGENT)).run
     async for update in ann.follow(still):
         if any(isinstance(each, Generate) for each in update.state.outstanding.values()):
             break
     return done, still, theirs
+
+
+def _intent(run: RunId, command: str, **arguments: object) -> Intent:
+    return Intent(
+        key="key", base="key", tenant=TENANT, run=run, command=command, lane="builtin", tool="renew", arguments=arguments
+    )
 
 
 async def _forgotten(stage: Stage, done: RunId, still: RunId, theirs: RunId) -> None:
@@ -175,9 +187,8 @@ async def _forgotten(stage: Stage, done: RunId, still: RunId, theirs: RunId) -> 
         record = await stage.index.show(run)
         assert record and record.summary.task == ERASED and {each.summary for each in record.events} == {ERASED}
         assert record.summary.status in ("completed", "cancelled")
-    assert await stage.ledger.claim("key", TENANT, done, "c2", "renew", {}, "", stage.clock.now()) == Done(
-        receipt=FORGOTTEN, by="c1"
-    )
+    again = await stage.ledger.claim(_intent(done, "c2"), "t2", stage.clock.now(), 1.0)
+    assert again == Done(receipt=FORGOTTEN, by="c1")
     assert not stage.rows.kept
     assert await stage.store.destroy(TENANT, "ann") == ()
     facts = await stage.broker.read(theirs)

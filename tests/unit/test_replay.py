@@ -15,7 +15,8 @@ from schemas.commands import EndRun, StoreTurn
 from schemas.events import Answered, Generated, ToolReturned
 from schemas.tools import ToolResult
 from tests.support.builders import RunUnderTest, call, fact_of, ready
-from tests.support.simulation import Cluster, check_writes, play
+from tests.support.drawn_run import check_writes, play
+from tests.support.simulation import Cluster
 
 SEEDS = st.integers(min_value=0, max_value=2**32)
 

@@ -37,6 +37,12 @@ def test_tools_of_a_host_that_does_not_answer_are_not_offered() -> None:
     assert names(offering(tools, WELL, 3)) == ["here"]
 
 
+def test_a_tool_that_nobody_answers_for_is_not_offered_though_its_host_lives() -> None:
+    bus = Host(lane="bus", seen=NOW, answers=frozenset({"weather"}))
+    tools = [found("dead", 0.9, lane="bus"), found("weather", 0.1, lane="bus")]
+    assert names(offering(tools, {"bus": bus}, 3)) == ["weather"]
+
+
 def test_forbidden_tools_are_not_offered_even_if_the_search_found_them() -> None:
     tools = [found("never", 0.9), found("may", 0.1)]
     assert names(offering(tools, WELL, 3, forbidden=["never"])) == ["may"]

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import pytest
 
-from runtime.errors import NotYet, Permanent, Retryable, Unreachable
+from runtime.errors import NotAsked, NotYet, Permanent, Retryable, Unreachable
 from runtime.log import Delivery, Stored
 from runtime.memory_broker import MemoryBroker
 from runtime.service import Context, Service, Worker, serve
@@ -482,3 +482,24 @@ def test_a_handler_is_found_by_the_exact_type_of_its_command() -> None:
         raise NotYet(1)
 
     assert service.handlers == {Generate: generate}
+
+
+@in_virtual_time
+async def test_an_order_that_is_nobodys_is_dropped_and_leaves_its_place_to_the_genuine_one() -> None:
+    broker, handled = MemoryBroker(), []
+
+    async def handle(command: CallTool, context: Context) -> AnyEvent:
+        handled.append(command.call.arguments)
+        if command.call.arguments:
+            raise NotAsked("other arguments")
+        return done(command)
+
+    altered = READ.model_copy(update={"call": call("clock", zone="elsewhere")})
+    async with started(tools(handle), broker):
+        await broker.send(order_for(altered))
+        await asyncio.sleep(60)
+        assert await broker.read(run_of()) == []
+        await broker.send(order_for(READ))
+        (fact,) = await facts(broker, 1)
+    assert handled == [{"zone": "elsewhere"}, {}], "it does not come again"
+    assert fact.fact.body == done(READ)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from datetime import datetime
 
 import pytest
@@ -10,9 +11,10 @@ import pytest
 from tool_adapters.builtin import builtin_tools
 from tool_adapters.builtin.calculator import evaluate, shown
 from tool_adapters.builtin.current_time import zone_of
-from tool_adapters.builtin.http_get import is_public, readable
+from tool_adapters.builtin.http_get import readable
 from tool_adapters.builtin.unit_conversion import converted
 from tool_adapters.tool import CallContext, InvalidArguments, Tool, ToolError, ToolRefused
+from tool_adapters.web import checked_url, is_public
 
 CONTEXT = CallContext(tenant="acme", run="202611-1", user="ann", timeout_s=5)
 
@@ -137,6 +139,7 @@ def test_public_addresses_pass(address: str) -> None:
         "127.0.0.1", "10.0.0.1", "172.16.5.4", "192.168.1.1", "169.254.169.254", "100.100.100.200", "0.0.0.0",
         "224.0.0.1", "255.255.255.255", "240.0.0.1", "198.18.0.1", "192.0.2.1", "::1", "::", "fe80::1", "fe80::1%eth0",
         "fd00::1", "ff02::1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "64:ff9b::a00:1", "2002:a00:1::", "2001:0:a00:1::",
+        "fec0::1", "feff:ffff::1", "3fff::1", "3fff:fff:ffff::1", "2001:db8::1", "::7f00:1", "5f00::1",
     ],
 )  # fmt: skip
 def test_private_and_metadata_addresses_do_not(address: str) -> None:
@@ -158,10 +161,38 @@ async def test_addresses_that_may_not_be_read(url: str) -> None:
     assert getattr(caught.value, "code", "AddressForbidden") == "AddressForbidden"
 
 
+@pytest.mark.parametrize(
+    "host", ["127.1", "2130706433", "0x7f000001", "0X7F.1", "0177.0.0.1", "8.8.8.8.", "134744072", "1.2.3.4.5", "x.0x8"]
+)
+def test_an_address_is_written_in_one_way(host: str) -> None:
+    """A resolver takes these for addresses, public ones too: nothing is resolved to find out."""
+    with pytest.raises(ToolRefused) as caught:
+        checked_url(f"http://{host}/", frozenset())
+    assert caught.value.code == "AddressForbidden"
+
+
+@pytest.mark.parametrize(
+    "host", ["8.8.8.8", "example.com", "0xdata.com", "123.example.org", "10.0.0.1.nip.example", "3com.com"]
+)
+def test_names_with_numbers_in_them_are_names(host: str) -> None:
+    assert checked_url(f"https://{host}/", frozenset()).host == host
+
+
 def test_pages_are_read_as_words() -> None:
     page = "<title>A &amp; B</title><script>alert(1)</script><style>p{}</style><p>One<br>two</p><!-- no --><div>three</div>"
 
     assert readable(page) == "A & B\nOne\ntwo\nthree"
+
+
+@pytest.mark.parametrize("piece", ["<script ", "<!-- ", "<br ", "<style></script><", "<script></script x", "<"])
+def test_a_page_is_read_in_time_however_it_is_made(piece: str) -> None:
+    began = time.process_time()
+    readable(piece * (400_000 // len(piece)))
+    assert time.process_time() - began < 5  # a search that looked to the end for each piece took minutes
+
+
+def test_what_is_not_closed_is_not_read() -> None:
+    assert readable("a<!-- b --> c<script>d</script > e<style>f</style\t><svg>g") == "a c e"
 
 
 def test_builtin_cards_have_examples_in_both_languages() -> None:

@@ -114,7 +114,7 @@ def test_parameters_become_a_schema_with_the_needed_ones_first(place: Path) -> N
         ("CheckStatus", "POST", "read"), ("createInstance", "POST", "write"), ("RenewInstance", "GET|POST", "write"),
         ("Frobnicate", "GET|POST", "write"), ("Frobnicate", "GET", "read"), ("OnsTopicDelete", "DELETE", "destructive"),
         ("DeleteInstance", "GET|POST", "destructive"), ("BatchDeleteUsers", "POST", "destructive"),
-        ("RunCommand", "GET|POST", "destructive"), ("GetawayCar", "POST", "write"),
+        ("RunCommand", "GET|POST", "destructive"), ("GetawayCar", "POST", "write"), ("GetSecretValue", "GET|POST", "write"),
     ],
 )  # fmt: skip
 def test_what_an_api_may_change_is_told_by_its_verb_and_methods_and_else_it_writes(api: str, methods: str, effect: str) -> None:
@@ -147,6 +147,47 @@ def test_the_cards_of_real_products_are_sound() -> None:
     assert by_name["ecs_DescribeInstances"].effect == "read"
     assert by_name["ecs_DeleteInstance"].effect == "destructive"
     assert "云服务器" in by_name["ecs_RenewInstance"].description
+
+
+LOOKS = {
+    "ecs_StopInstance": "DescribeInstanceAttribute", "ecs_StopInstances": "DescribeInstances",
+    "ecs_DeleteInstances": "DescribeInstances", "ecs_ModifyDiskAttribute": "DescribeDisks",
+    "ecs_DeleteSecurityGroup": "DescribeSecurityGroupAttribute", "ecs_DeleteSnapshot": "DescribeSnapshots",
+    "vpc_DeleteVpc": "DescribeVpcAttribute", "vpc_DeleteVSwitch": "DescribeVSwitchAttributes",
+    "vpc_ReleaseEipAddress": "DescribeEipAddresses", "vpc_DeleteNatGateway": "DescribeNatGateways",
+    "slb_DeleteLoadBalancer": "DescribeLoadBalancerAttribute", "alb_DeleteLoadBalancer": "GetLoadBalancerAttribute",
+    "alb_DeleteListener": "GetListenerAttribute", "alb_DeleteServerGroup": "ListServerGroups",
+    "rds_DeleteDBInstance": "DescribeDBInstanceAttribute", "rds_DeleteAccount": "DescribeAccounts",
+    "rds_ModifyBackupPolicy": "DescribeBackupPolicy", "alidns_DeleteDomainRecord": "DescribeDomainRecordInfo",
+    "alidns_UpdateDomainRecord": "DescribeDomainRecordInfo", "alidns_DeleteDomain": "DescribeDomainInfo",
+    "ram_DeleteUser": "GetUser", "ram_DeletePolicy": "GetPolicy", "ram_UpdateRole": "GetRole",
+    "cs_DeleteCluster": "DescribeClusterDetail", "cs_ModifyClusterNodePool": "DescribeClusterNodePoolDetail",
+}  # fmt: skip
+
+
+def test_well_known_writes_are_looked_at_by_the_api_that_shows_them() -> None:
+    place = dataset("aliyun-openapi-meta")
+    files = metadata.read(place, sorted({name.partition("_")[0] for name in LOOKS}), "en")
+    calls = {card.name: (card, call) for card, call in metadata.specs(files, "en")}
+    found = {name: calls[name][1].get("look") for name in LOOKS}
+
+    assert {name: look and look["call"]["action"] for name, look in found.items()} == LOOKS  # type: ignore[index,call-overload]
+    writes = [(card, call) for card, call in calls.values() if card.effect != "read"]
+    assert all("look" not in call for card, call in calls.values() if card.effect == "read")
+    assert sum("look" in call for _, call in writes) > 0.7 * len(writes)
+    assert calls["ecs_RunInstances"][1]["price"]["call"]["action"] == "DescribePrice"  # type: ignore[index,call-overload]
+    assert (calls["ecs_DeleteInstance"][0].idempotency, calls["ecs_DeleteInstance"][0].dry_run) == ("query", "provider")
+    assert (calls["ecs_StopInstance"][0].idempotency, calls["ram_CreateUser"][0].dry_run) == ("none", "look")
+
+
+def test_products_tell_where_they_are_and_how_their_jobs_are_asked_after() -> None:
+    files = metadata.read(dataset("aliyun-openapi-meta"), ["ecs", "ram", "cs", "bssopenapi"], "en")
+    found = metadata.products(files, "en")
+
+    assert found["ecs"]["endpoint"] == "ecs.{}.aliyuncs.com"  # type: ignore[index,call-overload]
+    assert found["ram"]["endpoint"] == "ram.aliyuncs.com"  # type: ignore[index,call-overload]
+    assert found["bssopenapi"]["other"]["ap-southeast-1"] != "business.aliyuncs.com"  # type: ignore[index,call-overload]
+    assert found["cs"]["jobs"]["TaskId"]["call"]["action"] == "DescribeTaskInfo"  # type: ignore[index,call-overload]
 
 
 def test_a_parameter_without_a_name_is_left_out() -> None:

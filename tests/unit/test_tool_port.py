@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from schemas.tools import Part, ToolCard, ToolResult
@@ -56,6 +58,43 @@ def test_arguments_that_are_no_json_are_refused() -> None:
 def test_too_many_arguments_are_refused_before_they_are_checked() -> None:
     with pytest.raises(InvalidArguments, match="limit"):
         validate(card(), {"city": "x" * (ARGUMENTS_LIMIT + 1)})
+
+
+@pytest.mark.parametrize("pattern", ["^(a+)+$", "^(?:(?=a)a+)+$", r"^(a+)+\1$", "^(a|aa)+$"])
+def test_a_pattern_of_a_stranger_takes_no_time(pattern: str) -> None:
+    text = card({"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}})
+    began = time.process_time()
+    with pytest.raises(InvalidArguments, match="cannot be called") as caught:
+        validate(text, {"a": "a" * 40 + "!"})
+    assert time.process_time() - began < 1  # Python's own engine takes hours
+    assert caught.value.why.startswith("a: ")
+
+
+def test_patterns_that_look_around_are_understood() -> None:
+    text = card({"type": "object", "properties": {"a": {"type": "string", "pattern": "^(?!aws:)[a-z:]+$"}}})
+    validate(text, {"a": "own:tag"})
+    with pytest.raises(InvalidArguments, match="cannot be called"):
+        validate(text, {"a": "aws:tag"})
+
+
+def test_of_alternatives_the_one_that_was_meant_is_told() -> None:
+    place = {"type": "object", "properties": {"zip": {"type": "string"}}, "required": ["zip"]}
+    either = card({"type": "object", "properties": {"to": {"anyOf": [place, {"type": "null"}]}}})
+    validate(either, {"to": None})
+    with pytest.raises(InvalidArguments) as missing:
+        validate(either, {"to": {}})
+    assert missing.value.why.startswith("to: ") and "zip" in missing.value.why
+    with pytest.raises(InvalidArguments) as wrong:
+        validate(either, {"to": {"zip": 5}})
+    assert wrong.value.why.startswith("to.zip: ")
+
+
+@pytest.mark.parametrize("parameters", [
+    {"type": "object", "$ref": "http://127.0.0.1:9/card.json"}, {"type": "object", "properties": {"a": {"pattern": "("}}},
+])  # fmt: skip
+def test_a_schema_that_cannot_be_used_is_the_tools_fault_and_nothing_is_fetched(parameters: dict[str, object]) -> None:
+    with pytest.raises(InvalidTool, match="no JSON Schema"):
+        validate(card(parameters), {"a": "x"})
 
 
 def test_a_card_whose_parameters_are_no_schema_is_refused() -> None:

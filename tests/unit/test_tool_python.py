@@ -119,7 +119,7 @@ async def test_plain_results_become_text(value: object, text: str) -> None:
     assert (await given.call({}, CONTEXT)).text == text
 
 
-@pytest.mark.parametrize("value", [object(), b"\xff", "x" * 10_000_000, float("inf")])
+@pytest.mark.parametrize("value", [object(), [object()], "x" * 10_000_000, float("inf")])
 async def test_results_that_are_no_json_or_too_large_are_typed_errors(value: object) -> None:
     @tool
     def given() -> object:

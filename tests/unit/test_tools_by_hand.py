@@ -8,9 +8,12 @@ import pytest
 from runtime.clock import SystemClock
 from schemas.errors import MilepostError, ProtocolError
 from schemas.tools import ToolCard, ToolResult
+from services.tools.admission import Admission
 from services.tools.by_hand import call_by_hand, call_verb
-from services.tools.ledger import MemoryEffectLedger
+from services.tools.memory_ledger import MemoryEffectLedger
+from services.tools.rates import Rates
 from services.tools.service import Toolbox
+from services.tools.shelf import FixedShelf
 from tool_adapters.tool import (
     CallContext,
     InvalidArguments,
@@ -54,10 +57,14 @@ def _asked(name: str = "probe", **more: object) -> bytes:
     return json.dumps({"tenant": "acme", "user": "ann", "name": name, "arguments": {"n": 1}, **more}).encode()
 
 
+async def by_hand(probe: Probe, raw: bytes, owner: str = "*") -> bytes:
+    return await call_by_hand(Admission(FixedShelf([probe], owner), "builtin"), Rates(), raw)
+
+
 async def test_a_read_is_called_for_its_caller() -> None:
     probe = Probe(does="读到了")
 
-    result = ToolResult.model_validate_json(await call_by_hand({"probe": probe}, "*", _asked()))
+    result = ToolResult.model_validate_json(await by_hand(probe, _asked()))
 
     assert result.text == "读到了"
     ((arguments, context),) = probe.calls
@@ -69,7 +76,7 @@ async def test_what_changes_the_world_is_refused_before_anything_happens(effect:
     probe = Probe(effect)
 
     with pytest.raises(ToolRefused) as refused:
-        await call_by_hand({"probe": probe}, "*", _asked())
+        await by_hand(probe, _asked())
 
     assert probe.calls == []
     assert "milepost ask" in refused.value.hint
@@ -88,9 +95,9 @@ async def test_a_wrong_question_calls_nothing() -> None:
         (_asked(arguments={"n": 1, "m": "x" * 80_000}), ProtocolError),
     ):
         with pytest.raises(error):
-            await call_by_hand({"probe": probe}, "*", raw)
+            await by_hand(probe, raw)
     with pytest.raises(ToolError):
-        await call_by_hand({"probe": probe}, "globex", _asked())
+        await by_hand(probe, _asked(), "globex")
 
     assert probe.calls == []
 
@@ -108,7 +115,7 @@ async def test_whatever_goes_wrong_is_said_in_words(does: object, error: type[Mi
     probe = Probe(does=does, timeout_s=0.05 if does == "hang" else 5.0)
 
     with pytest.raises(error) as raised:
-        await call_by_hand({"probe": probe}, "*", _asked())
+        await by_hand(probe, _asked())
 
     assert raised.value.what
 

@@ -12,7 +12,7 @@ from schemas.envelope import new_order, source_of
 from schemas.events import ToolFailed, ToolReturned
 from schemas.ids import CommandId
 from schemas.tools import Beat, Refusal, ToolCall
-from services.tools.ledger import MemoryEffectLedger
+from services.tools.memory_ledger import MemoryEffectLedger
 from services.tools.pulse import LAST, Pulse
 from services.tools.service import Toolbox
 from tests.support.builders import NOW, run_of

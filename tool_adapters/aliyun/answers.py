@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from schemas.tools import Part, ToolResult
 from tool_adapters.aliyun.apis import Api
@@ -14,8 +14,8 @@ _DROPPED = frozenset({"RequestId", "PageNumber", "PageSize", "TotalCount", "Next
 _BASE64 = frozenset({"CommandContent", "Output"})
 
 
-def result_of_answer(api: Api, answer: Answer, after: Sequence[str] = ()) -> ToolResult:
-    """The result of a call. after: lines on how the world looks now."""
+def result_of_answer(api: Api, answer: Answer) -> ToolResult:
+    """The result of a call."""
     rows = rows_of(api, answer)
     lines = [_line(row, api.fields) for row in rows]
     if api.effect == "read":
@@ -26,7 +26,7 @@ def result_of_answer(api: Api, answer: Answer, after: Sequence[str] = ()) -> Too
             lines.append(f"More with NextToken={answer['NextToken']}")
     else:
         facts = [f"{name}: {value}" for name, value in answer.items() if name not in _DROPPED and not isinstance(value, dict)]
-        lines = [f"{api.action} succeeded.", *facts, *lines, *after]
+        lines = [f"{api.action} succeeded.", *facts, *lines]
     body = {name: value for name, value in answer.items() if name != "RequestId"}
     return ToolResult(text="\n".join(lines), parts=(Part(kind="json", json_value=body),))
 
@@ -65,9 +65,13 @@ def _text(name: str, value: object) -> str:
         return "; ".join(f"{key}: {_text(str(key), inner)}" for key, inner in value.items() if inner not in (None, "", []))
     if isinstance(value, list):
         return " | ".join(_text(name, item) for item in value)
-    if name in _BASE64 and isinstance(value, str):
-        try:
-            return base64.b64decode(value, validate=True).decode().strip()
-        except (binascii.Error, UnicodeDecodeError):
-            return value
-    return str(value)
+    return decoded(value) if name in _BASE64 else str(value)
+
+
+def decoded(value: object) -> str:
+    """The text that the provider sends as base64; what is none stays as it is."""
+    text = str(value or "")
+    try:
+        return base64.b64decode(text, validate=True).decode().strip()
+    except (binascii.Error, UnicodeDecodeError):
+        return text

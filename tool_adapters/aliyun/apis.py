@@ -25,7 +25,7 @@ class Api:
     """One API of ECS (version 2014-05-26).
 
     choices: the values of a parameter that the SDK's text lists. required: beyond what the SDK says, because
-    the alternative (a unified expiry day, tags) is not offered here.
+    the alternative (a unified expiry day, tags) is not offered here. undo: the API that takes it back with the same arguments.
     """
 
     action: str
@@ -38,6 +38,7 @@ class Api:
     required: tuple[str, ...] = ()
     items: str = ""
     fields: tuple[str, ...] = ()
+    undo: str | None = None
 
 
 READS = (
@@ -173,9 +174,79 @@ READS = (
         items="SecurityGroups.SecurityGroup",
         fields=("SecurityGroupId", "SecurityGroupName", "SecurityGroupType", "VpcId", "Description"),
     ),
+    Api(
+        "DescribeImages",
+        "List images (operating systems) that instances can be created from.",
+        ("ImageOwnerAlias", "ImageName", "OSType", "InstanceType", "RegionId", "PageSize", "PageNumber"),
+        ("Which Ubuntu images are there?", "查询可用的镜像", "有哪些操作系统镜像？"),
+        choices={"ImageOwnerAlias": ("system", "self", "others", "marketplace"), "OSType": ("windows", "linux")},
+        items="Images.Image",
+        fields=("ImageId", "ImageName", "OSName", "OSType", "ImageOwnerAlias", "Status"),
+    ),
+    Api(
+        "DescribeVpcs",
+        "List virtual private clouds (VPCs).",
+        ("VpcId", "RegionId", "PageSize", "PageNumber"),
+        ("Which VPCs do I have?", "查询专有网络列表"),
+        items="Vpcs.Vpc",
+        fields=("VpcId", "VpcName", "CidrBlock", "Status", "RegionId"),
+    ),
+    Api(
+        "DescribeVSwitches",
+        "List vSwitches (subnets) of a VPC.",
+        ("VpcId", "VSwitchId", "ZoneId", "RegionId", "PageSize", "PageNumber"),
+        ("Which vSwitches are in zone cn-hangzhou-h?", "查询交换机列表"),
+        items="VSwitches.VSwitch",
+        fields=("VSwitchId", "VSwitchName", "CidrBlock", "ZoneId", "VpcId", "Status", "AvailableIpAddressCount"),
+    ),
+    Api(
+        "DescribeInvocationResults",
+        "Show what a command printed on each ECS instance, with its exit code.",
+        ("InvokeId", "InstanceId", "RegionId"),
+        ("What is the output of command t-hz01?", "查询命令 t-hz01 在各实例上的输出"),
+        items="Invocation.InvocationResults.InvocationResult",
+        fields=("InvokeId", "InstanceId", "InvocationStatus", "ExitCode", "Output", "FinishedTime"),
+    ),
+    Api(
+        "ListTagResources",
+        "List the tags of ECS instances, or the instances that have a tag.",
+        ("ResourceId", "Tag", "ResourceType", "RegionId", "NextToken"),
+        ("Which tags does i-bp1abc have?", "查询实例 i-bp1abc 的标签"),
+        choices={"ResourceType": ("instance",)},
+        items="TagResources.TagResource",
+        fields=("ResourceId", "TagKey", "TagValue"),
+    ),
 )
 
 WRITES = (
+    Api(
+        "RunInstances",
+        "Create (buy) one or more new ECS instances. Costs money.",
+        (
+            "InstanceType",
+            "ImageId",
+            "SecurityGroupId",
+            "VSwitchId",
+            "Amount",
+            "InstanceName",
+            "InstanceChargeType",
+            "Period",
+            "PeriodUnit",
+            "RegionId",
+        ),
+        (
+            "Create a new ecs.g7.large instance from image aliyun_3_x64",
+            "Buy two servers of type ecs.c7.large",
+            "创建一台 ecs.g7.large 实例",
+            "新买两台云服务器",
+        ),
+        effect="write",
+        idempotency="key",
+        choices={**_MONTH_WEEK, "InstanceChargeType": ("PostPaid", "PrePaid")},
+        required=("InstanceType", "ImageId", "SecurityGroupId", "VSwitchId"),
+        items="InstanceIdSets",
+        fields=("InstanceIdSet",),
+    ),
     Api(
         "RenewInstance",
         "Renew a subscription ECS instance: extend its expiry by weeks or months. Costs money.",
@@ -212,6 +283,7 @@ WRITES = (
         ("Start instance i-bp1abc", "Boot up the server i-bp1abc", "启动实例 i-bp1abc", "把这台云服务器开机"),
         effect="write",
         idempotency="query",
+        undo="StopInstance",
     ),
     Api(
         "StopInstance",
@@ -237,6 +309,7 @@ WRITES = (
         ("Start instances i-bp1abc and i-bp1def", "批量启动实例 i-bp1abc 和 i-bp1def"),
         effect="write",
         idempotency="query",
+        undo="StopInstances",
         choices={"BatchOptimization": ("AllTogether", "SuccessFirst")},
         items="InstanceResponses.InstanceResponse",
         fields=_BATCH_FIELDS,
@@ -270,6 +343,14 @@ WRITES = (
         ("Delete instance i-bp1abc", "Release the server i-bp1abc", "释放实例 i-bp1abc", "删除这台云服务器"),
         effect="destructive",
         idempotency="query",
+    ),
+    Api(
+        "DeleteInstances",
+        "Release (delete) several ECS instances for good, with their data. Cannot be undone.",
+        ("InstanceId", "Force", "RegionId"),
+        ("Delete instances i-bp1abc and i-bp1def", "批量释放实例 i-bp1abc 和 i-bp1def"),
+        effect="destructive",
+        idempotency="key",
     ),
     Api(
         "RunCommand",
@@ -315,6 +396,16 @@ WRITES = (
         effect="write",
         idempotency="query",
         choices={"ResourceType": ("instance",)},
+    ),
+    Api(
+        "UntagResources",
+        "Remove tags from ECS instances.",
+        ("ResourceId", "TagKey", "ResourceType", "RegionId"),
+        ("Remove the tag env from i-bp1abc", "删除实例 i-bp1abc 的标签 env"),
+        effect="write",
+        idempotency="query",
+        choices={"ResourceType": ("instance",)},
+        required=("TagKey",),
     ),
 )
 

@@ -36,6 +36,9 @@ def card_of(api: Api) -> ToolCard:
             examples=api.examples,
             tags=("alibaba cloud", "ecs"),
             timeout_s=60 if api.effect != "read" else 30,
+            owner="Alibaba Cloud",
+            dry_run="none" if api.effect == "read" else "provider" if "DryRun" in known else "look",
+            undo=api.undo,
         )
     )
 

@@ -25,7 +25,12 @@ CONNECT_TIMEOUT_S = 5.0
 
 # Said no for now: the same request may be accepted later, and nothing was done.
 BUSY = frozenset(
-    {"ServiceUnavailable", "IdempotentProcessing", "InvalidOperation.Conflict", "IncorrectInstanceStatus.Initializing"}
+    {
+        "ServiceUnavailable",
+        "IdempotentProcessing",
+        "InvalidOperation.Conflict",
+        "IncorrectInstanceStatus.Initializing",
+    }
 )
 DRY_RUN_PASSED = frozenset({"DryRunOperation", "DRYRUN.SUCCESS"})
 _HINTS = {
@@ -33,6 +38,8 @@ _HINTS = {
     "SignatureDoesNotMatch": "check the access key secret",
     "InvalidTimeStamp.Expired": "set the clock of this machine",
     "InvalidInstanceId.NotFound": "list the instances with DescribeInstances; it may be in another region",
+    "InvalidSecurityToken.Expired": "the credentials are temporary and have run out: get new ones",
+    "LastOrderProcessing": "an earlier order for it is still being processed: wait a minute",
     "ChargeTypeViolation": "only a subscription (PrePaid) instance can be renewed",
     "Forbidden.RAM": "grant the RAM user the right for this API",
 }
@@ -101,7 +108,7 @@ class EcsClient:
         except ToolError:
             raise
         except TimeoutError as error:
-            raise _lost(action, f"no answer in {timeout_s:g} s", writing) from error
+            raise lost(action, f"no answer in {timeout_s:g} s", writing) from error
         except Exception as error:
             raise translated(action, error, writing=writing) from error
 
@@ -160,19 +167,20 @@ def translated(action: str, error: Exception, *, writing: bool) -> ToolError:
     if isinstance(cause, AlibabaCloudException):
         return _answered(action, cause, writing=writing)
     if isinstance(cause, CredentialException):
-        hint = "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or use the demo cloud"
+        hint = "set MILEPOST_CLOUD_ACCESS_KEY_ID and _SECRET, or ALIBABA_CLOUD_ACCESS_KEY_ID and _SECRET; or use the demo cloud"
         return ToolRefused("There are no credentials for Alibaba Cloud.", code="NoCredentials", why=str(cause)[:300], hint=hint)
     why = f"{type(cause).__name__}: {cause}"[:300]
     if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
         return ToolUnavailable(f"{action}: Alibaba Cloud could not be reached.", why=why)
-    return _lost(action, why, writing)
+    return lost(action, why, writing)
 
 
 def _answered(action: str, error: object, *, writing: bool) -> ToolError:
     code = str(getattr(error, "code", "") or "Unknown")
     status = int(getattr(error, "status_code", 0) or 0)
     data = getattr(error, "data", None)
-    message = str(data.get("Message") if isinstance(data, dict) else getattr(error, "message", ""))[:500]
+    said = (data.get("Message") or data.get("message")) if isinstance(data, dict) else None
+    message = str(said or getattr(error, "message", ""))[:500]
     if request_id := getattr(error, "request_id", None):
         message = f"{message} (request {request_id})"
     if code.startswith("Throttling") or status in (429, 503) or code in BUSY:
@@ -180,12 +188,13 @@ def _answered(action: str, error: object, *, writing: bool) -> ToolError:
         seconds = float(after) / 1000 if isinstance(after, int | float) else None
         return ToolUnavailable(f"{action}: Alibaba Cloud is busy ({code}).", why=message, retry_after_s=seconds)
     if status >= 500:
-        return _lost(action, f"{code}: {message}", writing)
+        return lost(action, f"{code}: {message}", writing)
     hint = _HINTS.get(code, "")
     return ToolRefused(f"Alibaba Cloud refused {action}: {code}.", code=code, why=message, hint=hint)
 
 
-def _lost(action: str, why: str, writing: bool) -> ToolError:
+def lost(action: str, why: str, writing: bool) -> ToolError:
+    """What a missing answer means."""
     if writing:
         hint = "nothing is repeated before it is known whether it happened"
         return OutcomeUnknown(f"{action} was sent and Alibaba Cloud did not answer.", why=why, hint=hint)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 
-from schemas.canonical import canonical
-from schemas.tools import ToolResult
+from schemas.tools import Preview, ToolResult
 from tool_adapters.aliyun.answers import result_of_answer
 from tool_adapters.aliyun.apis import APIS, Api
 from tool_adapters.aliyun.cards import card_of
-from tool_adapters.aliyun.client import DRY_RUN_PASSED, Ecs, EcsClient, EcsConfig
-from tool_adapters.aliyun.look import Looker, State
+from tool_adapters.aliyun.client import DRY_RUN_PASSED, Answer, Ecs, EcsClient, EcsConfig
+from tool_adapters.aliyun.look import Looker
+from tool_adapters.aliyun.purchase import Purchase, marked
 from tool_adapters.aliyun.sdk import parameters_of
-from tool_adapters.aliyun.writes import WRITE_KINDS, described
-from tool_adapters.tool import CallContext, Plan, Reconciled, Tool, ToolError, ToolRefused, answered, read_only, validate
+from tool_adapters.aliyun.writes import WRITE_KINDS, Write, described
+from tool_adapters.cloud import Arguments, CloudTool, Executed, Progress, State
+from tool_adapters.tool import CallContext, Outcome, Tool, ToolRefused
 
-AFTER_S = 2.0  # how long a call that has changed something may look at the outcome
+KINDS: dict[str, Write] = {**WRITE_KINDS, "RunInstances": Purchase()}
+SENT = 0.6
+"""The share of a call's time that the request itself may take."""
 
 
 def ecs_tools(config: EcsConfig, *, actions: Sequence[str] | None = None) -> list[Tool]:
@@ -27,68 +28,31 @@ def ecs_tools(config: EcsConfig, *, actions: Sequence[str] | None = None) -> lis
     return [EcsTool(api, client) for api in APIS if actions is None or api.action in actions]
 
 
-class EcsTool:
+class EcsTool(CloudTool):
     """One API: reads are called as they are, writes are planned by looking, priced, tried dry and recognised afterwards."""
 
     def __init__(self, api: Api, ecs: Ecs) -> None:
-        self.card = card_of(api)
+        super().__init__(card_of(api), EcsOperation(api, ecs))
+
+
+class EcsOperation:
+    """How one API of ECS is looked at, tried, sent and recognised."""
+
+    def __init__(self, api: Api, ecs: Ecs) -> None:
         self._api = api
         self._ecs = ecs
         self._known = parameters_of(api.action)
 
-    async def plan(self, arguments: dict[str, object], context: CallContext) -> Plan:
-        """Look at what the write would touch, and let the provider check it by a dry run where it offers one."""
-        if self._api.effect == "read":
-            raise read_only(self.card)
-        validate(self.card, arguments)
-        kind, looker = WRITE_KINDS[self._api.action], self._looker(arguments, context)
-        state = await kind.look(looker, arguments)
-        preview = await kind.preview(looker, arguments, state)
-        await self._try_dry(arguments, context)
-        return Plan(preview, canonical(state).decode())
+    async def look(self, arguments: Arguments, context: CallContext) -> State:
+        """The facts that the write depends on."""
+        return await self._kind.look(self._looker(arguments, context), arguments)
 
-    async def call(self, arguments: dict[str, object], context: CallContext) -> ToolResult:
-        """Ask the API once. The write key goes along as ClientToken where the API has one."""
-        validate(self.card, arguments)
-        wire = self._wire(arguments)
-        writing = self._api.effect != "read"
-        if writing and context.write_key and "ClientToken" in self._known:
-            wire["ClientToken"] = context.write_key
-        after_s = min(AFTER_S, context.timeout_s / 4) if writing else 0.0
-        answer = await self._ecs.ask(self._api.action, wire, timeout_s=context.timeout_s - after_s, writing=writing)
-        after = await self._after(arguments, context, after_s) if writing else ()
-        return answered(self.card, result_of_answer(self._api, answer, after))
+    async def preview(self, arguments: Arguments, state: State, context: CallContext) -> Preview:
+        """What would change, with its price where there is one."""
+        return await self._kind.preview(self._looker(arguments, context), arguments, state)
 
-    async def reconcile(self, arguments: dict[str, object], context: CallContext) -> Reconciled:
-        """Compare the state that the write was planned on with the present one.
-
-        `unknown` of an API with a ClientToken (idempotency "key") may be called again with the same write key.
-        """
-        if self._api.effect == "read":
-            return Reconciled("not_happened")
-        if context.planned_state is None:
-            return Reconciled("unknown")
-        kind = WRITE_KINDS[self._api.action]
-        planned: State = json.loads(context.planned_state)
-        now = await kind.look(self._looker(arguments, context), arguments)
-        outcome = kind.outcome(arguments, planned, now)
-        if outcome != "happened":
-            return Reconciled(outcome)
-        lines = [f"{self._api.action} had succeeded; its answer was lost.", *described(now)]
-        return Reconciled(outcome, ToolResult(text="\n".join(lines)))
-
-    def _looker(self, arguments: dict[str, object], context: CallContext) -> Looker:
-        return Looker(self._ecs, context.timeout_s, str(arguments.get("RegionId") or self._ecs.region))
-
-    async def _after(self, arguments: dict[str, object], context: CallContext, limit_s: float) -> Sequence[str]:
-        """How the world looks now. The write has happened: a question that fails or takes long must not hide that."""
-        lines: Sequence[str] = ()
-        with suppress(ToolError, TimeoutError):
-            async with asyncio.timeout(limit_s):
-                lines = described(await WRITE_KINDS[self._api.action].look(self._looker(arguments, context), arguments))
-        return lines
-
-    async def _try_dry(self, arguments: dict[str, object], context: CallContext) -> None:
+    async def try_dry(self, arguments: Arguments, context: CallContext) -> None:
+        """The API's own DryRun, which passes with an error."""
         if "DryRun" not in self._known:
             return
         wire = self._wire(arguments) | {"DryRun": True}
@@ -104,13 +68,48 @@ class EcsTool:
             hint="look what it did",
         )
 
-    def _wire(self, arguments: dict[str, object]) -> dict[str, object]:
+    async def execute(self, arguments: Arguments, context: CallContext) -> Executed:
+        """Ask the API once. The write key goes along as ClientToken where the API has one."""
+        wire = self._wire(arguments)
+        writing = self._api.effect != "read"
+        if writing and context.write_key and "ClientToken" in self._known:
+            wire["ClientToken"] = context.write_key
+            if self._api.action == "RunInstances":
+                wire = marked(wire, context.write_key)
+        timeout_s = context.timeout_s * SENT if writing else context.timeout_s
+        answer = await self._ecs.ask(self._api.action, wire, timeout_s=timeout_s, writing=writing)
+        result = result_of_answer(self._api, answer)
+        if not writing:
+            return Executed(result)
+        planned: State | None = json.loads(context.planned_state) if context.planned_state else None
+        return Executed(result, lambda: self._progress(arguments, context, planned, answer))
+
+    async def outcome(self, arguments: Arguments, planned: State, context: CallContext) -> tuple[Outcome, ToolResult | None]:
+        """Compare what it was planned on with the present."""
+        now = await self._kind.look(self._looker(arguments, context, context.write_key), arguments)
+        outcome = self._kind.outcome(arguments, planned, now)
+        if outcome != "happened":
+            return outcome, None
+        lines = [f"{self._api.action} had succeeded; its answer was lost.", *described(now)]
+        return outcome, ToolResult(text="\n".join(lines))
+
+    @property
+    def _kind(self) -> Write:
+        return KINDS[self._api.action]
+
+    def _looker(self, arguments: Arguments, context: CallContext, write_key: str | None = None) -> Looker:
+        return Looker(self._ecs, context.timeout_s, str(arguments.get("RegionId") or self._ecs.region), write_key)
+
+    async def _progress(self, arguments: Arguments, context: CallContext, planned: State | None, answer: Answer) -> Progress:
+        return await self._kind.progress(self._looker(arguments, context), arguments, planned, answer)
+
+    def _wire(self, arguments: Arguments) -> dict[str, object]:
         """The arguments as the API takes them: JSON text where it wants that, and what the tool fills by itself."""
         wire: dict[str, object] = {}
         for name, value in arguments.items():
             wire[name] = json.dumps(value) if self._known[name].json_text else value
         if "RegionId" in self._known:
             wire.setdefault("RegionId", self._ecs.region)
-        if self._api.action == "TagResources":
+        if self._api.action in ("TagResources", "UntagResources", "ListTagResources"):
             wire.setdefault("ResourceType", "instance")
         return wire

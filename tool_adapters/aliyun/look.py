@@ -7,18 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tool_adapters.aliyun.client import Answer, Ecs
-from tool_adapters.tool import InvalidArguments, ToolRefused
-
-State = dict[str, object]
+from tool_adapters.cloud import State
+from tool_adapters.tool import ToolRefused
 
 
 @dataclass(frozen=True, slots=True)
 class Looker:
-    """Reads through one client with one time limit per question. region: where to look first."""
+    """Reads through one client with one time limit per question.
+
+    region: where to look first. write_key: of the write that is looked for, once it may have been sent.
+    """
 
     ecs: Ecs
     timeout_s: float
     region: str
+    write_key: str | None = None
 
     async def ask(self, action: str, **arguments: object) -> Answer:
         """Ask a read-only API."""
@@ -59,13 +62,3 @@ def facts(instance: Mapping[str, object], names: Sequence[str]) -> State:
         "Tags": {str(tag.get("TagKey")): tag.get("TagValue") for tag in inner(instance, "Tags", "Tag")},
     }
     return {name: short.get(name, instance.get(name)) for name in names}
-
-
-def ids_of(arguments: Mapping[str, object], name: str = "InstanceId") -> list[str]:
-    """The instance ids among the arguments: one, several, or several in one text with commas."""
-    given = arguments.get(name)
-    names = given if isinstance(given, list) else str(given or "").split(",")
-    ids = list(dict.fromkeys(str(one).strip() for one in names if str(one).strip()))
-    if not ids:
-        raise InvalidArguments(f"No {name} was given.")
-    return ids

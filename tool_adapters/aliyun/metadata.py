@@ -1,4 +1,4 @@
-"""The Alibaba Cloud OpenAPI metadata as tool cards: github.com/aliyun/aliyun-openapi-meta, some 16,000 APIs in zh and en.
+"""The Alibaba Cloud OpenAPI metadata as tools: github.com/aliyun/aliyun-openapi-meta, some 16,000 APIs in zh and en.
 
 Read are its folders `en-US` and `zh-CN`, as they are, as archives of their own (en-US.tar.xz), or in an archive of the whole.
 In each, products.json names the products, <product>/version.json has title and summary of every API, and
@@ -11,14 +11,18 @@ from __future__ import annotations
 import difflib
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import orjson
 
+from schemas.canonical import Json
 from schemas.errors import MilepostError
-from schemas.tools import Effect, ToolCard
+from schemas.tools import DryRun, Effect, Idempotency, ToolCard
+from tool_adapters.described.api import CHANGES, GOES, ApiCall, Pages, Place
+from tool_adapters.described.companions import Known, jobs_of, look_of, price_of, words_of
 from tool_adapters.names import tool_name
 
 LANE = "aliyun-openapi"
@@ -40,18 +44,34 @@ DESTROYS = frozenset({
     "Reset", "Reinit", "Uninstall", "Deregister", "Unregister", "Refund", "Rollback", "Deprovision", "Withdraw", "Erase",
     "Truncate", "Format", "Execute", "Exec", "Invoke",
 })  # fmt: skip
+ASKED = frozenset({
+    "GetSecretValue", "GetParameter", "GetSecretParameter", "GetParametersByPath", "GetSecretParametersByPath",
+    "GetAuthorizationToken", "DescribeInstanceVncPasswd", "DescribeClusterUserKubeconfig",
+    "DescribeSubaccountK8sClusterUserConfig", "GetClientKey", "GetRandomPassword", "GetPasswordData",
+})  # fmt: skip
+"""They change nothing and tell secrets: a person is asked."""
 UNPACKED_LIMIT = 1 << 29
 """Bytes that may be read of an archive: all there are of both languages have a fifth of it."""
 
-FILLED = frozenset({"ClientToken", "OwnerId", "OwnerAccount", "ResourceOwnerId", "ResourceOwnerAccount", "DryRun"})
+FILLED = frozenset({
+    "ClientToken", "clientToken", "OwnerId", "OwnerAccount", "ResourceOwnerId", "ResourceOwnerAccount", "DryRun", "dryRun",
+})  # fmt: skip
 """What the caller fills, or what only subaccounts of old times need."""
+
+REGIONS = ("RegionId", "regionId")
+"""Filled from the settings where a call does not say it."""
+
+OWN_SIGNATURE = {
+    "sls": "its data has a signature and hosts of its own (Simple Log Service), which are not spoken here",
+}
+"""Products that take no signature of the common kind. OSS has one, too; its data APIs are not part of the metadata."""
+
 
 _TYPES: Mapping[str, dict[str, object]] = {
     "String": {"type": "string"}, "Integer": {"type": "integer"}, "Long": {"type": "integer"}, "Boolean": {"type": "boolean"},
     "Float": {"type": "number"}, "Double": {"type": "number"}, "RepeatList": {"type": "array"}, "Array": {"type": "array"},
     "Struct": {"type": "object"},
 }  # fmt: skip
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
 class NoMetadata(MilepostError):
@@ -97,27 +117,122 @@ def read(place: Path, products: Collection[str] = (), language: Language = "both
 
 
 def cards(files: Files, language: Language = "both") -> Iterator[ToolCard]:
-    """One card an API, product by product; named <product>_<Api>, as `aliyun <product> <Api>` calls it."""
+    """The cards of `specs` alone."""
+    return (card for card, _ in specs(files, language))
+
+
+def specs(files: Files, language: Language = "both") -> Iterator[tuple[ToolCard, dict[str, Json]]]:
+    """One API each, product by product: its card, named <product>_<Api> as `aliyun <product> <Api>` calls it, and how it
+    is called (`ApiCall`)."""
     main = _main(language)
     products = {name: _products(files, folder) for name, folder in FOLDERS.items()}
-    for path in sorted(path for path in files if path.startswith(f"{main}/") and path.endswith("/version.json")):
-        product = path.split("/")[1]
+    for product in _folders(files, main):
         told = {name: _apis(files, f"{folder}/{product}/version.json") for name, folder in FOLDERS.items()}
         names = {name: known.get(product, product) for name, known in products.items()}
-        for api in sorted(told["en" if main == FOLDERS["en"] else "zh"]):
-            raw = files.get(f"{main}/{product}/{api}.json")
-            if raw is not None:
-                texts = {name: apis[api] for name, apis in told.items() if api in apis}
-                yield _card(product, api, _object(raw), texts, names)
+        known = _known(files, main, product)
+        for api, one in known.items():
+            texts = {name: apis[api] for name, apis in told.items() if api in apis}
+            call = one.call
+            if not one.is_read:
+                call = call.model_copy(update={"look": look_of(one, known), "price": price_of(product, one, known)})
+            yield _card(call, one, texts, names), call.as_json()
 
 
-def _card(
-    product: str, api: str, said: dict[str, object], texts: Mapping[str, dict[str, object]], products: Mapping[str, str]
-) -> ToolCard:
+def products(files: Files, language: Language = "both") -> dict[str, Json]:
+    """What all APIs of a product share: {"ecs": {"endpoint": "ecs.{}.aliyuncs.com", "other": {region: host}, "jobs": {...}}}.
+
+    endpoint: of most regions, with {} for the region; other: of those that differ; none where a region has no endpoint.
+    """
+    main = _main(language)
+    listed = {str(each.get("code", "")).lower(): each for each in _listed(files, main)}
+    found: dict[str, Json] = {}
+    for product in _folders(files, main):
+        jobs = {
+            name: each.model_dump(mode="json", exclude_defaults=True)
+            for name, each in jobs_of(_known(files, main, product)).items()
+        }
+        found[product] = _endpoints(listed.get(product, {})) | ({"jobs": jobs} if jobs else {})
+    return found
+
+
+def _endpoints(product: Mapping[str, object]) -> dict[str, Json]:
+    said = product.get("endpoints")
+    hosts = {
+        str(region): str(each["public"])
+        for region, each in (said.items() if isinstance(said, dict) else ())
+        if isinstance(each, dict) and each.get("public")
+    }
+    if not hosts:
+        return {}
+    ((common, _),) = Counter(host.replace(region, "{}") for region, host in hosts.items()).most_common(1)
+    other: dict[str, Json] = {region: host for region, host in hosts.items() if host != common.replace("{}", region)}
+    return {"endpoint": common} | ({"other": other} if other else {})
+
+
+def _known(files: Files, main: str, product: str) -> dict[str, Known]:
+    version = str(_object(files.get(f"{main}/{product}/version.json", b"{}")).get("version", ""))
+    found: dict[str, Known] = {}
+    for api in sorted(_apis(files, f"{main}/{product}/version.json")):
+        raw = files.get(f"{main}/{product}/{api}.json")
+        if raw is not None:
+            said = _object(raw)
+            parameters = {str(each["name"]): each for each in _list(said.get("parameters")) if each.get("name")}
+            is_read = effect_of(api, str(said.get("method", ""))) == "read"
+            found[api] = Known(_call(product, version, api, said, parameters), parameters, is_read)
+    return found
+
+
+def _call(
+    product: str, version: str, api: str, said: Mapping[str, object], parameters: Mapping[str, Mapping[str, object]]
+) -> ApiCall:  # fmt: skip
+    path = str(said.get("pathPattern") or "")
+    methods = str(said.get("method") or "POST").split("|")
+    places = {name: place for name, each in parameters.items() if (place := _place(name, each, path)) != "query"}
+    method = "POST" if "POST" in methods else methods[0]
+    return ApiCall(
+        product=product, version=version, action=api, method=method, path=path, places=places,
+        texts=tuple(name for name, each in parameters.items() if each.get("type") == "Json" and places.get(name) != "body"),
+        region=next((name for name in REGIONS if name in parameters), None),
+        token=next((name for name in ("ClientToken", "clientToken") if name in parameters), None),
+        dry_run=next((name for name in ("DryRun", "dryRun") if name in parameters), None),
+        pages=_pages(parameters), unsupported=OWN_SIGNATURE.get(product),
+    )  # fmt: skip
+
+
+def _place(name: str, said: Mapping[str, object], path: str) -> Place:
+    """Where a parameter goes. Of a path API, `body` is the whole body, whatever its position is called; other body parameters
+    are fields of a form."""
+    position = said.get("position") if name != "body" or not path else "Body"
+    if position == "Path":
+        return "path" if f"[{name}]" in path or f"{{{name}}}" in path else "query"
+    if position == "Body":
+        return "body" if path and name == "body" else "form"
+    return {"Header": "header", "Host": "host"}.get(str(position), "query")  # type: ignore[return-value]
+
+
+def _pages(parameters: Mapping[str, Mapping[str, object]]) -> Pages | None:
+    def known(*names: str) -> str | None:
+        return next((name for name in names if name in parameters), None)
+
+    token = known("NextToken", "nextToken")
+    number, size = known("PageNumber", "pageNumber", "PageNum"), known("PageSize", "pageSize")
+    if token:
+        return Pages(token=token)
+    if not number or not size:
+        return None
+    return Pages(number=number, size=size, needed=any(bool(parameters[name].get("required")) for name in (number, size)))
+
+
+def _card(call: ApiCall, known: Known, texts: Mapping[str, dict[str, object]], products: Mapping[str, str]) -> ToolCard:
+    api, product = call.action, call.product
     deprecated = any(text.get("deprecated") for text in texts.values())
-    effect = effect_of(api, str(said.get("method", "")))
-    given = [each for each in _list(said.get("parameters")) if each.get("name") not in FILLED]
-    keys = any(each.get("name") == "ClientToken" for each in _list(said.get("parameters")))
+    effect = "read" if known.is_read else effect_of(api, call.method)
+    pages = (call.pages.number, call.pages.size) if call.pages and known.is_read else ()
+    given = [
+        {**each, "required": False} if each["name"] in (call.region, *pages) else dict(each)
+        for each in known.parameters.values()
+        if each["name"] not in FILLED
+    ]
     titles = [shortened(str(text.get("title", "")), TEXT) for text in texts.values()]
     return ToolCard(
         name=tool_name(f"{product}_{api}"),
@@ -125,22 +240,38 @@ def _card(
         description="\n".join(
             f"{products[name]}: {_summary(api, text)}{' (deprecated)' if deprecated else ''}" for name, text in texts.items()
         ),
-        parameters=_schema(given, PARAMETERS),
+        parameters=_schema([_whole_body(each, call) for each in given], PARAMETERS),
         effect=effect,
-        idempotency="key" if keys and effect != "read" else "none",
+        idempotency=_idempotency(call, effect),
         lane=LANE,
         tags=("alibaba cloud", "阿里云", product, *(["deprecated"] if deprecated else [])),
         timeout_s=30 if effect == "read" else 60,
+        dry_run=_dry_run(call, effect),
     )
+
+
+def _idempotency(call: ApiCall, effect: Effect) -> Idempotency:
+    """By a client token; or by looking whether what was to go is gone, or whether what was given is there."""
+    if effect == "read":
+        return "none"
+    look = call.look
+    seen = look is not None and (call.verb in CHANGES or (look.exact and call.verb in GOES))
+    return "key" if call.token else "query" if seen else "none"
+
+
+def _dry_run(call: ApiCall, effect: Effect) -> DryRun:
+    if effect == "read":
+        return "none"
+    return "provider" if call.dry_run else "look" if call.look or call.price else "none"
 
 
 def effect_of(api: str, methods: str) -> Effect:
     """What an API may change, from the verb of its name and its HTTP methods ("GET|POST")."""
-    words = _WORD.findall(api[:1].upper() + api[1:]) or [api]
+    words = words_of(api)
     verb = words[1] if words[0] == "Batch" and len(words) > 1 else words[0]
     if verb in DESTROYS or methods == "DELETE" or api == "RunCommand":
         return "destructive"
-    return "read" if verb in READS or methods == "GET" else "write"
+    return "read" if (verb in READS or methods == "GET") and api not in ASKED else "write"
 
 
 def _schema(parameters: list[dict[str, object]], most: int) -> dict[str, object]:
@@ -153,10 +284,21 @@ def _schema(parameters: list[dict[str, object]], most: int) -> dict[str, object]
     return schema | ({"required": needed} if needed else {}) | ({"additionalProperties": False} if kept == ordered else {})
 
 
+def _whole_body(said: dict[str, object], call: ApiCall) -> dict[str, object]:
+    """The metadata calls many JSON bodies strings: then it may be anything."""
+    if call.places.get(str(said["name"])) != "body":
+        return said
+    kind = "Struct" if said.get("sub_parameters") else "Any"
+    return said | {"type": kind, "description": said.get("description") or "The request body, as JSON."}
+
+
 def _property(said: dict[str, object]) -> dict[str, object]:
     schema = dict(_TYPES.get(str(said.get("type")), {}))
     inner = _list(said.get("sub_parameters"))
-    if inner and schema.get("type") == "array":
+    if inner and said.get("type") == "Json":  # one or a list of them: it is not said
+        one = _schema(inner, PARAMETERS)
+        schema = {"anyOf": [one, {"type": "array", "items": one}]}
+    elif inner and schema.get("type") == "array":
         schema["items"] = _schema(inner, PARAMETERS)
     elif inner:
         schema = _schema(inner, PARAMETERS)
@@ -167,7 +309,7 @@ def _property(said: dict[str, object]) -> dict[str, object]:
 def _summary(api: str, text: dict[str, object]) -> str:
     said = shortened(str(text.get("summary") or ""), SUMMARY)
     title = shortened(str(text.get("title") or ""), TEXT)
-    return said or (title if title != api else "") or " ".join(_WORD.findall(api)) or api
+    return said or (title if title != api else "") or " ".join(words_of(api))
 
 
 def shortened(text: str, most: int) -> str:
@@ -219,10 +361,18 @@ def _archived(archive: Path, is_wanted: Callable[[str], bool]) -> Iterator[tuple
                 yield name, opened.read()
 
 
+def _folders(files: Files, main: str) -> list[str]:
+    """The products that the files have."""
+    return sorted(path.split("/")[1] for path in files if path.startswith(f"{main}/") and path.endswith("/version.json"))
+
+
 def _products(files: Files, folder: str) -> dict[str, str]:
     """The names of the products by their codes as the folders have them."""
-    listed = _list(_object(files.get(f"{folder}/products.json", b"{}")).get("products"))
-    return {str(each.get("code", "")).lower(): str(each.get("name", "")) for each in listed}
+    return {str(each.get("code", "")).lower(): str(each.get("name", "")) for each in _listed(files, folder)}
+
+
+def _listed(files: Files, folder: str) -> list[dict[str, object]]:
+    return _list(_object(files.get(f"{folder}/products.json", b"{}")).get("products"))
 
 
 def _apis(files: Files, path: str) -> dict[str, dict[str, object]]:

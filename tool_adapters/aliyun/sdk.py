@@ -49,7 +49,7 @@ def parameters_of(action: str) -> dict[str, Parameter]:
 
 def snake(action: str) -> str:
     """RenewInstance -> renew_instance, as the SDK names its modules and methods."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", action).lower()
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", action.replace("VSwitch", "Vswitch")).lower()
 
 
 def first_sentence(doc: str) -> str:

@@ -1,21 +1,26 @@
 """What each write of ECS depends on, what it would change, and how to see afterwards whether it happened.
 
-Each kind of write has three answers: `look` reads the state it depends on, `preview` shows the change to the person
-who approves it, and `outcome` compares the state it was planned on with the present one.
+Each kind of write has four answers: `look` reads the state it depends on, `preview` shows the change to the person
+who approves it, `progress` tells how it goes once it was sent, and `outcome` compares the state it was planned on with the
+present one.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
 from schemas.tools import Preview
+from tool_adapters.aliyun.answers import decoded
 from tool_adapters.aliyun.calendar import moment_of, renewed_until
-from tool_adapters.aliyun.look import Looker, State, facts, ids_of, inner
-from tool_adapters.tool import Outcome, ToolRefused
+from tool_adapters.aliyun.client import Answer
+from tool_adapters.aliyun.look import Looker, facts, inner
+from tool_adapters.cloud import Progress, State, ids_of, under_way
+from tool_adapters.tool import Outcome, ToolRefused, ToolUnavailable
 
 Arguments = Mapping[str, object]
 
@@ -38,6 +43,10 @@ class Write(Protocol):
         """Whether the write planned on `planned` has happened, judging by `now`."""
         ...
 
+    async def progress(self, looker: Looker, arguments: Arguments, planned: State | None, answer: Answer) -> Progress:
+        """How it goes, after `answer` has told that it was accepted."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class OnInstances:
@@ -45,11 +54,25 @@ class OnInstances:
 
     watched: tuple[str, ...]
     named_by: str = "InstanceId"
+    unseen: str | None = None
+    """What goes on with an instance that is not there: the provider may show late what it has accepted."""
 
     async def look(self, looker: Looker, arguments: Arguments) -> State:
         found = await looker.instances(ids_of(arguments, self.named_by))
         names = ("InstanceId", "InstanceName", *self.watched)
         return {"instances": [facts(one, names) for one in found]}
+
+    async def progress(self, looker: Looker, arguments: Arguments, planned: State | None, answer: Answer) -> Progress:
+        now = await self.look(looker, arguments)
+        refused = {row.get("InstanceId") for row in inner(answer, "InstanceResponses", "InstanceResponse") if _refused(row)}
+        before, after = ({one["InstanceId"]: one for one in instances_of(state)} for state in (planned or {}, now))
+        waited = [name for name in ids_of(arguments, self.named_by) if name not in refused]
+        going = (self.unfinished(before.get(name), after[name]) if name in after else self.unseen for name in waited)
+        return Progress(tuple(described(now)), next((word for word in going if word), None))
+
+    def unfinished(self, before: State | None, now: State) -> str | None:
+        """What an instance is still doing. before: as it was planned on, if that is known."""
+        return under_way(now.get("Status"))
 
     def existing(self, arguments: Arguments, state: State) -> list[State]:
         """The instances of the state. Raises ToolRefused if one of those asked for does not exist."""
@@ -122,6 +145,7 @@ class Power(OnInstances):
     """Start, stop and reboot. The start time is part of the state, so that each round of them is a new write."""
 
     watched: tuple[str, ...] = ("Status", "StartTime", "OperationLocks")
+    unseen: str | None = "Not seen"
     verb: str = "Start"
     through: tuple[str, ...] = ("Starting", "Running")
 
@@ -143,6 +167,10 @@ class Power(OnInstances):
             return "unknown"  # a reboot that has only just been accepted still looks like none
         return "not_happened"
 
+    def unfinished(self, before: State | None, now: State) -> str | None:
+        """Until it has the status it is to end in."""
+        return None if now["Status"] == self.through[-1] else str(now["Status"])
+
     def _done(self, old: State, new: State) -> bool:
         if self.verb == "Reboot":
             return old["StartTime"] != new["StartTime"] or new["Status"] in ("Stopping", "Starting")
@@ -156,16 +184,17 @@ class Deletion(OnInstances):
     watched: tuple[str, ...] = ("Status", "InstanceChargeType", "DeletionProtection")
 
     async def preview(self, looker: Looker, arguments: Arguments, state: State) -> Preview:
-        (instance,) = self.existing(arguments, state)
-        rows = (
-            ("instance", _title(instance)),
-            ("status", f"{instance['Status']} -> deleted"),
-            ("warning", "the instance and its data are gone for good"),
-        )
-        return Preview(summary=f"Delete {_title(instance)} for good", rows=rows)
+        instances = self.existing(arguments, state)
+        rows = tuple((_title(one), f"{one['Status']} -> deleted") for one in instances)
+        warning = ("warning", "what is deleted is gone for good, with its data")
+        return Preview(summary=f"Delete {', '.join(_title(one) for one in instances)} for good", rows=(*rows, warning))
 
     def outcome(self, arguments: Arguments, planned: State, now: State) -> Outcome:
         return "not_happened" if instances_of(now) else "happened"
+
+    def unfinished(self, before: State | None, now: State) -> str | None:
+        """Until it is gone."""
+        return "Deleting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,13 +242,35 @@ class Tagging(OnInstances):
 
 
 @dataclass(frozen=True, slots=True)
+class Untagging(OnInstances):
+    """UntagResources: no instance has a tag of these keys."""
+
+    watched: tuple[str, ...] = ("Tags",)
+    named_by: str = "ResourceId"
+
+    async def preview(self, looker: Looker, arguments: Arguments, state: State) -> Preview:
+        instances, keys = self.existing(arguments, state), ids_of(arguments, "TagKey")
+        rows = tuple(
+            (_title(one), ", ".join(f"{key}: {_tags_now(one).get(key, '(none)')} -> (none)" for key in keys))
+            for one in instances
+        )
+        return Preview(summary=f"Remove tags of {', '.join(_title(one) for one in instances)}", rows=rows)
+
+    def outcome(self, arguments: Arguments, planned: State, now: State) -> Outcome:
+        keys, after = set(ids_of(arguments, "TagKey")), instances_of(now)
+        if after and not any(keys & set(_tags_now(one)) for one in after):
+            return "happened"
+        return "not_happened" if planned == now else "unknown"
+
+
+@dataclass(frozen=True, slots=True)
 class AutoRenewal(OnInstances):
     """ModifyInstanceAutoRenewAttribute: automatic renewal is as wanted."""
 
     watched: tuple[str, ...] = ("InstanceChargeType",)
 
     async def look(self, looker: Looker, arguments: Arguments) -> State:
-        names = ids_of(arguments)
+        names = ids_of(arguments, "InstanceId")
         found = await looker.instances(names)
         rows: dict[object, State] = {}
         for region in dict.fromkeys(str(one["RegionId"]) for one in found):
@@ -256,7 +307,7 @@ class Command(OnInstances):
     watched: tuple[str, ...] = ("Status",)
 
     async def look(self, looker: Looker, arguments: Arguments) -> State:
-        found = await looker.instances(ids_of(arguments))
+        found = await looker.instances(ids_of(arguments, "InstanceId"))
         seen: list[State] = []
         for one in found:
             answer = await looker.ask(
@@ -284,6 +335,22 @@ class Command(OnInstances):
         new = [one for one in after if isinstance(one, Mapping) and one not in before]
         done = len(new) == len(after) and all(one.get("CommandContent") == ours for one in new)
         return "happened" if done else "unknown"
+
+    async def progress(self, looker: Looker, arguments: Arguments, planned: State | None, answer: Answer) -> Progress:
+        """Until it has ended on each instance; then what it printed."""
+        (found, *_) = await self._invocations(looker, str(answer["InvokeId"]), str(arguments.get("RegionId") or looker.region))
+        rows = inner(found, "InvokeInstances", "InvokeInstance")
+        going = next((word for row in rows if (word := _running(row.get("InvocationStatus")))), None)
+        lines = (f"{row.get('InstanceId')}: {row.get('InvocationStatus')}, exit code {row.get('ExitCode')}: "
+                 f"{decoded(row.get('Output')) or '(no output)'}" for row in rows)  # fmt: skip
+        return Progress(tuple(lines), going)
+
+    async def _invocations(self, looker: Looker, invocation: str, region: str) -> list[Answer]:
+        answer = await looker.ask("DescribeInvocations", RegionId=region, InvokeId=invocation, IncludeOutput=True)
+        found = inner(answer, "Invocations", "Invocation")
+        if not found:
+            raise ToolUnavailable(f"The invocation {invocation} is not seen yet.")
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +387,14 @@ class Snapshotting:
         name = arguments.get("SnapshotName")
         return "happened" if name and isinstance(after, Mapping) and after.get("SnapshotName") == name else "unknown"
 
+    async def progress(self, looker: Looker, arguments: Arguments, planned: State | None, answer: Answer) -> Progress:
+        """Until the snapshot is complete."""
+        name = str(answer["SnapshotId"])
+        found = await looker.ask("DescribeSnapshots", RegionId=looker.region, SnapshotIds=json.dumps([name]))
+        (row, *_) = inner(found, "Snapshots", "Snapshot") or [{"Status": "progressing"}]
+        line = f"{name} now: {row.get('Status')} {row.get('Progress', '')}".rstrip()
+        return Progress((f"{line}.",), under_way(row.get("Status")))
+
 
 WRITE_KINDS: dict[str, Write] = {
     "RenewInstance": Renewal(),
@@ -331,10 +406,12 @@ WRITE_KINDS: dict[str, Write] = {
     "RebootInstance": Power(verb="Reboot", through=("Running",)),
     "RebootInstances": Power(verb="Reboot", through=("Running",)),
     "DeleteInstance": Deletion(),
+    "DeleteInstances": Deletion(),
     "RunCommand": Command(),
     "CreateSnapshot": Snapshotting(),
     "ModifyInstanceAttribute": Attributes(),
     "TagResources": Tagging(),
+    "UntagResources": Untagging(),
 }
 
 
@@ -342,6 +419,15 @@ def instances_of(state: State) -> list[State]:
     """The instances that a state describes."""
     found = state.get("instances")
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _refused(row: Answer) -> bool:
+    return str(row.get("Code") or "200") != "200"
+
+
+def _running(status: object) -> str | None:
+    """Of a command, Running is a status on the way."""
+    return str(status) if status == "Running" else under_way(status)
 
 
 def described(state: State) -> list[str]:
@@ -369,9 +455,13 @@ def _tags(arguments: Arguments) -> dict[str, object]:
     return {str(tag["Key"]): tag.get("Value", "") for tag in tags} if isinstance(tags, list) else {}
 
 
-def _tag_changes(instance: State, tags: Mapping[str, object]) -> str:
+def _tags_now(instance: State) -> Mapping[str, object]:
     have = instance.get("Tags")
-    old = have if isinstance(have, Mapping) else {}
+    return have if isinstance(have, Mapping) else {}
+
+
+def _tag_changes(instance: State, tags: Mapping[str, object]) -> str:
+    old = _tags_now(instance)
     return ", ".join(f"{key}: {old.get(key, '(none)')} -> {value}" for key, value in tags.items())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import orjson
@@ -23,7 +23,10 @@ class InvalidDocument(MilepostError):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One thing the API does. parameters: those of its path and its own; body: the schema of what is sent, if any is."""
+    """One thing the API does. parameters: those of its path and its own; body: the schema of what is sent, if any is.
+
+    media_type: of the body; encoding: of its properties, where it is a form. servers: its own, or its path's.
+    """
 
     path: str
     method: str
@@ -31,6 +34,9 @@ class Operation:
     parameters: tuple[Object, ...] = ()
     body: Object | None = None
     body_needed: bool = False
+    media_type: str = ""
+    encoding: Object = field(default_factory=dict)
+    servers: tuple[Object, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,16 @@ class Document:
                 said = self.followed(here.get(method))
                 if isinstance(here.get(method), Mapping):
                     yield self._operation(str(path), method, here, said)
+
+    def has(self, path: str, method: str) -> bool:
+        """Whether a path can be called so."""
+        paths = self.root.get("paths")
+        item = self.followed(paths.get(path)) if isinstance(paths, Mapping) else {}
+        return isinstance(item.get(method), Mapping)
+
+    def path_of(self, operation: str) -> str | None:
+        """Where the operation of that operationId stands."""
+        return next((each.path for each in self.operations() if each.said.get("operationId") == operation), None)
 
     def followed(self, value: object) -> Object:
         """The object itself, or the one a `$ref` leads to inside this document; empty where there is none."""
@@ -80,24 +96,40 @@ class Document:
             parameter = self.followed(each)
             given[text_of(parameter.get("name")), text_of(parameter.get("in"))] = parameter
         inside = [each for each in given.values() if each.get("in") not in ("body", "formData")]
-        body, needed = self._swagger_body(list(given.values())) if self.swagger else self._body(said)
-        return Operation(path, method, said, tuple(inside), body, needed)
+        one = Operation(path, method, said, tuple(inside))
+        one = self._swagger_body(one, list(given.values())) if self.swagger else self._body(one)
+        servers = tuple(self.followed(each) for each in _list(said.get("servers")) or _list(item.get("servers")))
+        return replace(one, servers=servers)
 
-    def _body(self, said: Object) -> tuple[Object | None, bool]:
-        request = self.followed(said.get("requestBody"))
+    def _body(self, one: Operation) -> Operation:
+        request = self.followed(one.said.get("requestBody"))
         content = request.get("content")
         if not isinstance(content, Mapping) or not content:
-            return None, False
-        kind = min(content, key=lambda each: (each != "application/json", "json" not in str(each), "form" not in str(each)))
-        return self.followed(self.followed(content[kind]).get("schema")), request.get("required") is True
+            return one
+        kind = min(content, key=_liking)
+        said = self.followed(content[kind])
+        encoding = said.get("encoding")
+        return replace(
+            one, body=self.followed(said.get("schema")), body_needed=request.get("required") is True, media_type=str(kind),
+            encoding=encoding if isinstance(encoding, Mapping) else {},
+        )  # fmt: skip
 
-    def _swagger_body(self, given: list[Object]) -> tuple[Object | None, bool]:
+    def _swagger_body(self, one: Operation, given: list[Object]) -> Operation:
+        consumes = [text_of(each) for each in _list(one.said.get("consumes")) or _list(self.root.get("consumes"))]
         for each in given:
             if each.get("in") == "body":
-                return self.followed(each.get("schema")), each.get("required") is True
+                media_type = min(consumes or ["application/json"], key=_liking)
+                needed = each.get("required") is True
+                return replace(one, body=self.followed(each.get("schema")), body_needed=needed, media_type=media_type)
         fields = {text_of(each.get("name")): each for each in given if each.get("in") == "formData"}
-        needed = [name for name, each in fields.items() if each.get("required") is True]
-        return ({"type": "object", "properties": fields, "required": needed}, bool(needed)) if fields else (None, False)
+        if not fields:
+            return one
+        required = [name for name, each in fields.items() if each.get("required") is True]
+        parts = any(each.get("type") == "file" for each in fields.values()) or consumes == ["multipart/form-data"]
+        return replace(
+            one, body={"type": "object", "properties": fields, "required": required}, body_needed=bool(required),
+            media_type="multipart/form-data" if parts else "application/x-www-form-urlencoded",
+        )  # fmt: skip
 
 
 def read(raw: bytes) -> Document:
@@ -123,6 +155,12 @@ def read(raw: bytes) -> Document:
 def text_of(value: object) -> str:
     """What stands where a text belongs; nothing for lists and objects, whose aliases in YAML may unfold without end."""
     return str(value) if isinstance(value, str | int | float) else ""
+
+
+def _liking(media_type: object) -> tuple[bool, ...]:
+    """Which of several kinds of body is sent: JSON, the part of a thing that changes before a list of changes, then forms."""
+    kind = str(media_type).partition(";")[0].strip()
+    return (kind != "application/json", not kind.endswith("merge-patch+json"), "json" not in kind, "form" not in kind)
 
 
 class _Loader(yaml.CSafeLoader):

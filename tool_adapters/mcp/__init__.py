@@ -1,0 +1,1 @@
+"""MCP servers as tools: their listings, sessions with them, and calls."""

@@ -191,7 +191,9 @@ async def test_giving_a_call_up_cancels_its_run(imported: Imported) -> None:
         while "small_wait(" not in await begun.get():
             pass
         calling.cancel()
-        (run,) = [each.run for each in await list_runs(world, RunFilter(), 10) if "small_wait" in each.task]
+        while not (runs := [each.run for each in await list_runs(world, RunFilter(), 10) if "small_wait" in each.task]):
+            await asyncio.sleep(0.05)  # the index follows the log
+        (run,) = runs
         async with aclosing(world.log.follow(RunId(run))) as facts:  # type: ignore[type-var]  # a generator
             async for stored in facts:
                 if isinstance(stored.fact.body, CancelRequested):

@@ -131,7 +131,7 @@ async def test_without_a_secret_nothing_is_asked_and_a_wrong_one_says_what_to_ch
     monkeypatch.delenv("TEST_TOKEN")
     with pytest.raises(ToolRefused, match="env:TEST_TOKEN is missing") as refusal:
         await api.text("issues_list-for-repo", **REPO)
-    assert "set TEST_TOKEN" in refusal.value.hint and len(server.seen) == 1
+    assert "TEST_TOKEN=" in refusal.value.hint and len(server.seen) == 1
 
 
 async def test_a_put_is_planned_on_what_is_there_and_a_change_shows(github: tuple[GitHub, Imported]) -> None:

@@ -88,6 +88,8 @@ async def test_the_stores_recover_by_themselves_when_postgres_was_killed(own_ser
     ledger = PostgresEffectLedger(engine)
     assert await ledger.claim(intent("k1", "c1"), "t1", NOW, 9.0) == Claimed()
     assert await succeeded_at_once(lambda: ledger.finish("k1", "acme", "c1", {"n": 1}, NOW))
+    await ledger.claim(intent("k0", "c0"), "t0", NOW, 9.0)
+    assert await ledger.hold("k0", "acme", "t0", 9.0, sending=True)  # on disk, and with it what was before
 
     own_server.process.send(signal.SIGKILL)
     await own_server.process.gone()

@@ -45,7 +45,8 @@ def _openapi(source: Source, _: Surroundings) -> OpenSource:
 
 
 def _mcp(source: Source, _: Surroundings) -> OpenSource:
-    from tool_adapters.mcp.settings import found, require_sdk
+    from tool_adapters.mcp.settings import require_sdk
+    from tool_adapters.references import found
 
     require_sdk()
     from tool_adapters.mcp.source import McpSource
@@ -56,7 +57,7 @@ def _mcp(source: Source, _: Surroundings) -> OpenSource:
 def _aliyun(source: Source, _: Surroundings) -> OpenSource:
     from infra.settings import load
     from tool_adapters.aliyun.source import AliyunSource
-    from tool_adapters.mcp.settings import found
+    from tool_adapters.references import found
 
     return AliyunSource({**source.settings, **_cloud(load().settings.cloud, source)}, found)
 
@@ -85,7 +86,7 @@ def _code(source: Source, _: Surroundings) -> OpenSource:
 def _aws(source: Source, _: Surroundings) -> OpenSource:
     from infra.settings import load
     from tool_adapters.aws.source import AwsSource
-    from tool_adapters.mcp.settings import found
+    from tool_adapters.references import found
 
     aws, said = load().settings.aws, dict(source.settings)
     if not said.get("access_key_id") and aws.access_key_id and aws.access_key_secret:

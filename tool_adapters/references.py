@@ -48,6 +48,12 @@ def resolve(reference: str) -> str:
     return value
 
 
+def found(reference: str) -> str:
+    """What a reference of a source's settings stands for; `text:` stands for itself. Raises what resolve raises."""
+    kind, _, rest = reference.partition(":")
+    return rest if kind == "text" else resolve(reference)
+
+
 def _missing(reference: str, why: str, hint: str) -> ToolRefused:
     hint = f"{hint}, on the machine where the tools run"
     return ToolRefused(f"The secret {reference} is missing.", code="SecretMissing", why=why, hint=hint)

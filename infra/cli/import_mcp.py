@@ -101,7 +101,8 @@ def _listed(settings: dict[str, object]) -> tuple[str, list[ListedTool]]:
     import asyncio
 
     from infra import logs
-    from tool_adapters.mcp.settings import found, require_sdk, settings_of
+    from tool_adapters.mcp.settings import require_sdk, settings_of
+    from tool_adapters.references import found
 
     require_sdk()
     from tool_adapters.mcp.session import McpServer

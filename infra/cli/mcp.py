@@ -167,7 +167,7 @@ def _is_loopback(host: str) -> bool:
 def _token(reference: str) -> str | None:
     if not reference:
         return None
-    from tool_adapters.mcp.settings import found
+    from tool_adapters.references import found
 
     token = found(reference)
     if len(token) < TOKEN_CHARACTERS:

@@ -25,8 +25,9 @@ from tests.support.node import bin_of, missing
 from tool_adapters.mcp import stdio
 from tool_adapters.mcp.cards import Effects, offer
 from tool_adapters.mcp.session import McpServer
-from tool_adapters.mcp.settings import found, settings_of
+from tool_adapters.mcp.settings import settings_of
 from tool_adapters.mcp.tool import McpTool
+from tool_adapters.references import found
 from tool_adapters.tool import NeedsAnswer, OutcomeUnknown, ToolError, ToolRefused, ToolUnavailable
 
 PYTHON_SERVERS = (

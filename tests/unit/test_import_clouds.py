@@ -53,5 +53,5 @@ async def test_an_imported_operation_says_which_key_it_needs(tmp_path: Path, mon
     around = Surroundings(tmp_path, None)  # type: ignore[arg-type]  # nothing here is asked over the bus
     tool = open_source(made, around).tool(next(spec for spec in specs if spec.card.name == "sqs_ListQueues"))
 
-    with pytest.raises(ToolRefused, match="env:NOWHERE is not set"):
+    with pytest.raises(ToolRefused, match="variable NOWHERE is not set"):
         await tool.call({}, CallContext(tenant="acme", run="r", user="u"))

@@ -18,9 +18,10 @@ from tool_adapters.mcp import session as session_module
 from tool_adapters.mcp.cards import Effects, effects_of, offer
 from tool_adapters.mcp.listing import ListedTool
 from tool_adapters.mcp.questions import question_of
-from tool_adapters.mcp.settings import found, settings_of
+from tool_adapters.mcp.settings import settings_of
 from tool_adapters.mcp.stdio import ErrorLines
 from tool_adapters.mcp.words import findings, orders_in, seen
+from tool_adapters.references import found
 from tool_adapters.tool import (
     InvalidResult,
     InvalidTool,
@@ -167,7 +168,7 @@ def test_settings_that_cannot_be_used_are_refused_without_telling_a_secret(bad: 
 def test_secrets_come_by_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN_FOR_TEST", "s3cret")
     assert (found("env:TOKEN_FOR_TEST"), found("text:plain:text")) == ("s3cret", "plain:text")
-    with pytest.raises(ToolRefused, match="env:NOT_THERE is not set"):
+    with pytest.raises(ToolRefused, match="variable NOT_THERE is not set"):
         found("env:NOT_THERE")
     with pytest.raises(ToolRefused, match="cannot be read"):
         found("file:/no/such/file")

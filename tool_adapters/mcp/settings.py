@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
@@ -13,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from schemas.canonical import JsonObject
 from schemas.tools import Value
-from tool_adapters.tool import InvalidTool, ToolRefused
+from tool_adapters.tool import InvalidTool
 
 REFERENCES = ("env:", "file:", "text:")
 """How a value is given: found in the tools process's environment or in a file there, or plain because it is no secret."""
@@ -92,22 +90,3 @@ def settings_of(said: JsonObject) -> McpSettings:
             "This is no MCP server that can be reached.", why=str(fault["msg"]).removeprefix("Value error, "),
             hint="milepost tools import mcp --help",
         ) from error  # fmt: skip
-
-
-def found(reference: str) -> str:
-    """What a reference stands for in this process. Raises ToolRefused, which names the reference and never the value."""
-    kind, _, name = reference.partition(":")
-    value: str | None = name
-    try:
-        if kind == "env":
-            value = os.environ.get(name)
-        elif kind == "file":
-            value = Path(name).expanduser().read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ToolRefused(f"{reference} cannot be read.", code="NoSecret", why=str(error)) from error
-    if value is None:
-        raise ToolRefused(
-            f"{reference} is not set.", code="NoSecret", why="the tools process has no such variable in its environment",
-            hint="set it where the stack is started, then start it again",
-        )  # fmt: skip
-    return value

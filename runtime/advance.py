@@ -41,6 +41,7 @@ from schemas.events import (
     MemoryRecalled,
     PersonAnswered,
     RunRequested,
+    RunSealed,
     StepFailed,
     TimerFired,
     ToolAsked,
@@ -162,6 +163,11 @@ def _step_failed(state: RunState, fact: Fact) -> Step:
     return ending.fail(state, event.failure)
 
 
+def _sealed(state: RunState, _: Fact) -> Step:
+    """A receipt tells of a run that has ended, and moves nothing."""
+    return state, NOTHING
+
+
 _REACTIONS: dict[type[Event], Callable[[RunState, Fact], Step]] = {
     RunRequested: gathering.requested,
     CancelRequested: ending.cancelled,
@@ -186,4 +192,5 @@ _REACTIONS: dict[type[Event], Callable[[RunState, Fact], Step]] = {
     ApprovalRefused: writes.refused,
     TimerFired: _fired,
     StepFailed: _step_failed,
+    RunSealed: _sealed,
 }

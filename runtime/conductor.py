@@ -16,6 +16,7 @@ from runtime.advance import Decision
 from runtime.bus import Bus, Reply, ServiceInfo
 from runtime.capability import Issuer, Wanted
 from runtime.clock import Clock
+from runtime.ending import ending_event
 from runtime.errors import Retryable, Unreachable
 from runtime.fold import Folded
 from runtime.keyring import read_forgotten
@@ -28,7 +29,7 @@ from schemas.canonical import canonical, read_json
 from schemas.commands import AnyCommand, AskPerson, CallTool, EndRun, PlanCall, RequestApproval
 from schemas.envelope import DECIDERS, Fact, Order, encode, new_fact, source_of
 from schemas.errors import ProtocolError
-from schemas.events import AnyEvent, Failure, RunCancelled, RunCompleted, RunFailed, StepFailed
+from schemas.events import AnyEvent, Failure, StepFailed
 from schemas.ids import END_SLOT, CommandId, RunId, checked_run
 from schemas.sealing import Sealed
 
@@ -212,7 +213,7 @@ class Conductor:
     async def _send(self, state: RunState, decision: Decision, resent: bool) -> None:
         command, now = decision.command, self._clock.now()
         if isinstance(command, EndRun):
-            await self._state(state, END_SLOT, _ending(command, state), decision)
+            await self._state(state, END_SLOT, ending_event(command, state), decision)
             return
         try:
             order = self._signed(order_of(decision, state, source=self._source, time=now), state)
@@ -289,12 +290,3 @@ class Conductor:
 def _over(state: RunState) -> RunState:
     """What is needed of a run that has ended: that it has. What was said in it is not kept in memory."""
     return RunState(run=state.run, tenant=state.tenant, decider=state.decider, datakey=state.datakey, phase="ended")
-
-
-def _ending(command: EndRun, state: RunState) -> AnyEvent:
-    if command.outcome == "completed":
-        return RunCompleted(command=command, answer=state.answer or "")
-    failure = Failure.model_validate(command.error or {"type": "Unknown", "what": "The run ended without a reason."})
-    if command.outcome == "cancelled":
-        return RunCancelled(command=command, by=failure.what, reason=failure.why)
-    return RunFailed(command=command, failure=failure)

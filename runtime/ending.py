@@ -7,7 +7,7 @@ from runtime.steps import NOTHING, Step, expect, request_of
 from runtime.waiting import clock_goes_on, due, waits
 from schemas.commands import CallTool, EndRun, KeepGrant, StoreTurn
 from schemas.envelope import Fact
-from schemas.events import Answered, CancelRequested, Failure
+from schemas.events import Answered, AnyEvent, CancelRequested, Failure, RunCancelled, RunCompleted, RunFailed
 from schemas.ids import EventId
 
 
@@ -90,3 +90,13 @@ def ended(state: RunState, fact: Fact) -> RunState:
     if not isinstance(fact.body, Answered) or fact.body.command not in state.outstanding.values():
         return state
     return changed(state, phase="ended", outstanding={}, ended_at=fact.time)
+
+
+def ending_event(command: EndRun, state: RunState) -> AnyEvent:
+    """The terminal event that a decision to end asks for."""
+    if command.outcome == "completed":
+        return RunCompleted(command=command, answer=state.answer or "")
+    failure = Failure.model_validate(command.error or {"type": "Unknown", "what": "The run ended without a reason."})
+    if command.outcome == "cancelled":
+        return RunCancelled(command=command, by=failure.what, reason=failure.why)
+    return RunFailed(command=command, failure=failure)

@@ -21,6 +21,15 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Raw:
+    """A message as it lies in the log, unread: its subject, its bytes, its position."""
+
+    subject: str
+    data: bytes
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery(Generic[MessageT_co]):
     """A message handed out to be worked on; it comes again until it is acknowledged.
 
@@ -48,6 +57,10 @@ class Log(Protocol):
 
     async def read(self, run: RunId, after: int = 0) -> list[Stored]:
         """The facts of a run in order, from the one after that position. Raises Unreachable."""
+        ...
+
+    async def read_raw(self, run: RunId, after: int = 0) -> list[Raw]:
+        """The messages of a run as they are stored, sealed or not, readable or not, in order. Raises Unreachable."""
         ...
 
     async def holds(self, run: RunId, tenant: str, role: str, slot: str) -> bool:

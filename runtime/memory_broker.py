@@ -15,7 +15,7 @@ import structlog
 
 from runtime.bus import CardChange, Hear, Reply, ServiceInfo
 from runtime.errors import NobodyAnswers, Unreachable
-from runtime.log import Delivery, Stored
+from runtime.log import Delivery, Raw, Stored
 from runtime.sealing import Erased, Sealing, in_time
 from schemas import subjects
 from schemas.commands import Role
@@ -111,6 +111,7 @@ class MemoryBroker:
         self._stored: list[Stored] = []
         self._slots: set[str] = set()
         self._by_run: dict[RunId, list[Stored]] = defaultdict(list)
+        self._raw: dict[RunId, list[Raw]] = defaultdict(list)
         self._feeds: dict[str, _Queue[Fact]] = {}
         self._requests: dict[str, _Queue[Fact]] = {}
         self._orders: dict[tuple[str, str], _Queue[Order]] = defaultdict(_Queue)
@@ -124,7 +125,8 @@ class MemoryBroker:
     # --- log ---
 
     async def append(self, fact: Fact) -> bool:
-        fact = decode_fact(encode(await self._sealing.sealed(fact)))
+        data = encode(await self._sealing.sealed(fact))
+        fact = decode_fact(data)
         place = str(subjects.fact(fact.run, fact.tenant, fact.role, fact.slot))  # type: ignore[arg-type]
         if place in self._slots:
             return False
@@ -132,6 +134,7 @@ class MemoryBroker:
         stored = Stored(fact, len(self._stored) + 1)
         self._stored.append(stored)
         self._by_run[fact.run].append(stored)
+        self._raw[fact.run].append(Raw(place, data, stored.position))
         for feed in self._feeds.values():
             feed.put(str(stored.position), fact, stored.position)
         for requests in self._requests.values():
@@ -142,6 +145,9 @@ class MemoryBroker:
 
     async def read(self, run: RunId, after: int = 0) -> list[Stored]:
         return [await self._opened(stored) for stored in self._by_run[run] if stored.position > after]
+
+    async def read_raw(self, run: RunId, after: int = 0) -> list[Raw]:
+        return [raw for raw in self._raw[run] if raw.position > after]
 
     async def _opened(self, stored: Stored) -> Stored:
         return Stored(await self._sealing.fact(stored.fact), stored.position) if stored.fact.header.datakey else stored

@@ -29,6 +29,7 @@ from schemas.commands import (
 from schemas.ids import CANCEL_SLOT, END_SLOT, RELEASE_SLOT, REQUEST_SLOT, Text, Token
 from schemas.messages import Generation, Origin
 from schemas.policy import Scope, Verdict
+from schemas.receipts import Receipt
 from schemas.tools import Before, Grown, Preview, Question, ToolCard, ToolResult, Value
 
 
@@ -75,10 +76,38 @@ class Parent(Value):
     vouched: bool = False
 
 
-class RunRequested(Grown, Event):
-    """A client asked an agent for something. key: the client's idempotency key. parent: the run whose tool this is."""
+class Fork(Value):
+    """Where a run leaves another one: its first facts are copied from there, then it goes on by itself.
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"parent"})
+    run: the run it leaves; event: the last event that counts, `at`: its number there, from 1; root: of the Merkle tree over
+    the events up to it (hex, schemas.receipts). copied: how many facts are copied before anything is asked for. began: when
+    the run would have begun, had it come to `event` just now. answers: what other content an event has here, by the id of
+    the event there. tools: the cards that are offered in place of those found there. reads: whether tools that
+    only read may be called when the other run did not call them so; a write never is: it is told as it would be planned
+    ("dry_run"), or as if it had been done ("simulated"). changed: what differs, in words for people. by: who forked.
+    """
+
+    run: str
+    at: int = Field(ge=1)
+    event: str
+    root: str
+    copied: int = Field(ge=0)
+    began: datetime
+    answers: dict[str, JsonObject] = Field(default_factory=dict)
+    tools: tuple[ToolCard, ...] | None = None
+    reads: Literal["recorded", "live"] = "recorded"
+    writes: Literal["dry_run", "simulated"] = "dry_run"
+    changed: tuple[str, ...] = ()
+    by: str = ""
+
+
+class RunRequested(Grown, Event):
+    """A client asked an agent for something. key: the client's idempotency key.
+
+    parent: the run whose tool this is; fork: the run that this one leaves.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"parent", "fork"})
 
     role: ClassVar[Role] = "client"
     origin: ClassVar[Origin] = "user"
@@ -90,6 +119,7 @@ class RunRequested(Grown, Event):
     conversation: Token
     key: Annotated[str, Field(min_length=1, max_length=256)]
     parent: Parent | None = None
+    fork: Fork | None = None
 
 
 class CancelRequested(Event):
@@ -450,6 +480,59 @@ class RunCancelled(Answered):
     reason: str = ""
 
 
+Recorded: TypeAlias = (
+    CancelRequested
+    | MemoryRecalled
+    | TurnQueued
+    | TurnRefused
+    | TurnReleased
+    | ToolsSelected
+    | KnowledgeRetrieved
+    | Generated
+    | CallPlanned
+    | CallJudged
+    | GrantKept
+    | ToolAsked
+    | PersonAnswered
+    | EffectSettled
+    | ToolReturned
+    | ToolFailed
+    | ToolInDoubt
+    | ApprovalGranted
+    | ApprovalRefused
+    | TimerFired
+    | StepFailed
+)
+
+
+class AnswerCopied(Event):
+    """What another run's log holds, said again in a fork of it, in the slot where the fork asks for it.
+
+    answer: that event, with the fork's own command in it; run, event: where it was said first. at: when it would have been
+    said here. changed: the person who forked gave it other content.
+    """
+
+    role: ClassVar[Role] = "recorder"
+    kind: Literal["AnswerCopied"] = "AnswerCopied"
+    answer: Annotated[Recorded, Field(discriminator="kind")]
+    run: str
+    event: str
+    at: datetime
+    changed: bool = False
+
+
+class RunSealed(Event):
+    """The recorder has counted and signed what happened in the run; it stands in the slot that `seal_slot` gives.
+
+    signature: Ed25519 over the receipt, base64.
+    """
+
+    role: ClassVar[Role] = "recorder"
+    kind: Literal["RunSealed"] = "RunSealed"
+    receipt: Receipt
+    signature: str
+
+
 AnyEvent: TypeAlias = (
     RunRequested
     | CancelRequested
@@ -477,6 +560,8 @@ AnyEvent: TypeAlias = (
     | RunCompleted
     | RunFailed
     | RunCancelled
+    | AnswerCopied
+    | RunSealed
 )
 
 EVENTS: tuple[type[Event], ...] = get_args(AnyEvent)

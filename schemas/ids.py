@@ -28,6 +28,7 @@ REQUEST_SLOT = "request"
 CANCEL_SLOT = "cancel"
 END_SLOT = "end"
 RELEASE_SLOT = "release"
+SEAL_SLOT = "seal"
 
 
 def checked_token(value: str, what: str = "name") -> str:
@@ -71,6 +72,11 @@ def partition_of(run: RunId) -> int:
 def settled_slot(command: str) -> str:
     """Where it is told what became of a call that was in doubt."""
     return f"{command}-settled"
+
+
+def seal_slot(part: int) -> str:
+    """Where the recorder seals a run: once when it ends, and once more for each amendment."""
+    return SEAL_SLOT if part == 1 else f"{SEAL_SLOT}-{part}"
 
 
 def event_id(run: RunId, tenant: str, role: str, slot: str) -> EventId:

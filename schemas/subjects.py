@@ -18,7 +18,7 @@ Embedding mp.embedding.{process}                   which texts a process gives v
 Services  mp.svc.{role}.{verb}                     questions to a service (core request and reply)
 Dead      mp.dead.{role}                           what could not be read, as it came
 
-The slot of a fact is the id of the command it answers, or one of request, cancel, release, end. Since a slot's
+The slot of a fact is the id of the command it answers, or one of request, cancel, release, end, seal. Since a slot's
 subject takes one message for ever, a command has one result and a run has one end.
 """
 

@@ -156,10 +156,11 @@ class Part(Grown):
     """One piece of a tool's result: its media type and either text, JSON or a reference to bytes.
 
     ref: of bytes that the payload store keeps (`payload:<sha256>`), or an address. name: of the file; size: in bytes.
+    sha256: over the bytes that a reference to the payload store stands for, so that the run's receipt covers them.
     A table is JSON: {"columns": [...], "rows": [[...], ...]}.
     """
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"name", "size"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"name", "size", "sha256"})
 
     kind: PartKind
     text: str | None = None
@@ -168,6 +169,7 @@ class Part(Grown):
     media_type: str | None = None
     name: str | None = None
     size: int | None = None
+    sha256: str | None = None
 
 
 class ToolResult(Value):

@@ -8,13 +8,19 @@ import typer
 
 from infra.cli import (
     approvals,
+    archive,
     ask,
     asyncapi,
+    certify,
+    cohort,
+    dataset,
     demo,
+    diff,
     doctor,
     effects,
     env,
     forget,
+    fork,
     impact,
     keys,
     knowledge,
@@ -23,9 +29,13 @@ from infra.cli import (
     models,
     payloads,
     policy,
+    receipts,
+    replay,
     runs,
+    shadow,
     stack,
     tools,
+    verify,
 )
 
 app = typer.Typer(
@@ -53,7 +63,7 @@ def milepost(
 
 
 for part in (
-    stack, demo, ask, runs, approvals, effects, tools, policy, knowledge, memory, forget, impact, payloads, mcp, models,
-    keys, doctor, env, asyncapi,
+    stack, demo, ask, runs, replay, verify, fork, diff, cohort, certify, shadow, dataset, receipts, archive, approvals, effects,
+    tools, policy, knowledge, memory, forget, impact, payloads, mcp, models, keys, doctor, env, asyncapi,
 ):  # fmt: skip
     part.add_to(app)

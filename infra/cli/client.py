@@ -93,7 +93,7 @@ async def find_run(world: World, name: str) -> RunId:
 async def events_of(world: World, name: str) -> tuple[RunId, list[tuple[Stored, bytes]]]:
     """A run's facts, each with its bytes as stored. Raises UnknownRun, and what find_run raises."""
     run = await find_run(world, name)
-    facts = await world.log.read_raw(run)
+    facts = await world.log.read_both(run)
     if not facts:
         raise UnknownRun(f"There is no run {run}.", why="no log holds it", hint="milepost runs ls")
     return run, facts

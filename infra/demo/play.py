@@ -144,7 +144,7 @@ async def play_all(client: Client, stage: Stage) -> list[Played]:
 
 async def export(world: World, run: RunId, path: Path) -> None:
     """Write the run's log to a file that needs nothing but itself."""
-    facts = await world.log.read_raw(run)
+    facts = await world.log.read_both(run)
     save_export(path, await exported(run, facts, world.keyring), facts[-1][0].fact.time, replace=True)
 
 

@@ -18,7 +18,7 @@ from infra.jetstream.connection import Connection, unreachable
 from infra.jetstream.deliveries import FIRST, TAKEN, deliveries
 from infra.jetstream.pull import Pull
 from runtime.errors import Unreachable
-from runtime.log import Delivery, Stored
+from runtime.log import Delivery, Raw, Stored
 from runtime.sealing import Sealing, in_time
 from schemas import subjects
 from schemas.envelope import Fact, decode_fact, encode
@@ -65,20 +65,26 @@ class JetStreamLog:
         raise Unreachable("The log did not take a fact.", why=f"{TRIES} tries", hint="milepost doctor")
 
     async def read(self, run: RunId, after: int = 0) -> list[Stored]:
-        return [stored for stored, _ in await self.read_raw(run, after)]
+        return [stored for stored, _ in await self.read_both(run, after)]
 
-    async def read_raw(self, run: RunId, after: int = 0) -> list[tuple[Stored, bytes]]:
-        """As read, with the bytes of each fact exactly as they are stored, sealed or not: for an export."""
+    async def read_both(self, run: RunId, after: int = 0) -> list[tuple[Stored, bytes]]:
+        """As read, with the bytes of each fact exactly as they are stored, sealed or not."""
         found: list[tuple[Stored, bytes]] = []
-        while True:
+        for raw in await self.read_raw(run, after):
+            with suppress(ProtocolError):  # its reader in the feed buries it
+                found.append((Stored(await self._read(raw.subject, raw.data), raw.position), raw.data))
+        return found
+
+    async def read_raw(self, run: RunId, after: int = 0) -> list[Raw]:
+        found: list[Raw] = []
+        more = True
+        while more:
             batch, more = await self._read_batch(run, after)
             for msg in batch:
                 headers = msg.headers or {}
                 after = int(headers["Nats-Sequence"])
-                with suppress(ProtocolError):  # its reader in the feed buries it
-                    found.append((Stored(await self._read(headers["Nats-Subject"], msg.data), after), msg.data))
-            if not more:
-                return found
+                found.append(Raw(headers["Nats-Subject"], msg.data, after))
+        return found
 
     async def _read_batch(self, run: RunId, after: int) -> tuple[list[Msg], bool]:
         """Direct get in batches (ADR-31): one request, many replies, an end of batch."""

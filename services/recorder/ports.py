@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 
+from pydantic import Field
+
 from schemas.tools import Value
 
 Status: TypeAlias = Literal["open", "waiting", "completed", "failed", "cancelled"]
@@ -30,7 +32,9 @@ class EventRow(Value):
 class RunSummary(Value):
     """A run as lists show it. seq: the last event it was made from; tools: names that were called, in order.
 
-    sealed: the log keeps its content sealed. erased: its user was forgotten, and what it said with them.
+    sealed: the log keeps its content sealed. erased: its user was forgotten, and what it said with them. tokens: read and
+    written by its models, `cached` of them not computed again; money: what its writes cost, by currency, as decimal text.
+    parent: the run whose tool it was; fork_of: the run it left. receipt: its number in the tenant's chain, once it is sealed.
     """
 
     run: str
@@ -48,6 +52,15 @@ class RunSummary(Value):
     seq: int
     sealed: bool = False
     erased: bool = False
+    events: int = 0
+    models: tuple[str, ...] = ()
+    tokens: int = 0
+    cached: int = 0
+    writes: int = 0
+    money: dict[str, str] = Field(default_factory=dict)
+    parent: str | None = None
+    fork_of: str | None = None
+    receipt: int | None = None
 
 
 class RunRecord(Value):
@@ -94,14 +107,28 @@ class Watermark(Value):
 
 
 class RunFilter(Value):
-    """Which runs to list; what is None does not matter. text: stands in task or answer; before: started earlier."""
+    """Which runs to list; what is None does not matter.
+
+    text: stands in task or answer; deep: or in a line of its events. since, before: when it started. tool, model: called or
+    asked in it. tokens_over: more tokens than that; cost_over: more money than that, of any currency. forks: whether forks are
+    listed, too, and those alone that left `fork_of`, if it is named.
+    """
 
     tenant: str | None = None
     status: Status | None = None
     agent: str | None = None
     user: str | None = None
     text: str | None = None
+    deep: bool = False
+    since: datetime | None = None
     before: datetime | None = None
+    conversation: str | None = None
+    tool: str | None = None
+    model: str | None = None
+    tokens_over: int | None = Field(default=None, ge=0)
+    cost_over: float | None = Field(default=None, ge=0)
+    forks: bool = True
+    fork_of: str | None = None
 
 
 class Erasure(Value):

@@ -96,7 +96,7 @@ async def asked_and_killed(stack: LocalStack) -> dict[str, object]:
 
 
 async def raw_of(world: World, run: RunId) -> list[tuple[Stored, bytes]]:
-    return await world.log.read_raw(run)
+    return await world.log.read_both(run)
 
 
 def milepost(stack: LocalStack, *words: str) -> subprocess.CompletedProcess[str]:

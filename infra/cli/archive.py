@@ -1,0 +1,9 @@
+"""The archive: closed segments written down, verified and dropped."""
+
+from __future__ import annotations
+
+import typer
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this file's commands."""

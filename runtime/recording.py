@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-from runtime.fold import Folded
 from runtime.log import Stored
-from runtime.state import RunState
 from schemas.canonical import canonical, digest
 from schemas.commands import (
     AnyCommand,
@@ -24,67 +22,85 @@ from schemas.commands import (
     StartTimer,
 )
 from schemas.envelope import Fact
-from schemas.events import AnswerCopied, Answered, ApprovalGranted, Recorded
+from schemas.events import AnswerCopied, Answered, AnyEvent, ApprovalGranted, Recorded, RunRequested
 from schemas.ids import CommandId, RunId
+from schemas.sealing import Sealed
 from schemas.tools import ToolCall
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a log says to one command. number: the event's place in its run, from 1; fact: with its header."""
+    """What a log says to one command. fact: with its header; number: its place in the run, from 1."""
 
     fact: Fact
     body: Recorded
     number: int
 
     @property
+    def command(self) -> AnyCommand:
+        """What it answers."""
+        return cast("Answered", self.body).command
+
+    @property
     def at(self) -> datetime:
-        """When it was said, or would have been said if it was copied from another run."""
-        said = self.fact.body
-        return said.at if isinstance(said, AnswerCopied) else self.fact.time
+        """When it was said, or would have been if it was copied from another run."""
+        return moment_of(self.fact)
 
 
 class Recording:
-    """The answers of one recorded run, each given out once: to the very command, or to the first that asks the same."""
+    """The answers of one recorded run, each to be taken once: by the very command, or by the first that asks the same."""
 
     def __init__(self, run: RunId, facts: Iterable[Stored]) -> None:
         self.run = run
         self.facts = tuple(facts)
-        self._by_id: dict[CommandId, Answer] = {}
-        self._by_question: dict[str, deque[CommandId]] = defaultdict(deque)
-        folded = Folded(RunState(run=run))
+        self._answers: dict[CommandId, Answer] = {}
+        self._same: dict[str, list[CommandId]] | None = None
         for number, stored in enumerate(self.facts, start=1):
-            folded.add(stored)
-            body = said(stored.fact)
-            if isinstance(body, Answered):
-                id = CommandId(stored.fact.slot)
-                self._by_id[id] = Answer(stored.fact, cast("Recorded", body), number)
-                self._by_question[question_of(body.command)].append(id)
-        self.state = folded.state
+            if answer := answer_in(stored.fact, number):
+                self._answers[CommandId(stored.fact.slot)] = answer
+
+    @property
+    def request(self) -> Fact | None:
+        """The fact that began the run; None if it is missing."""
+        return next((each.fact for each in self.facts if isinstance(each.fact.body, RunRequested)), None)
 
     def peek(self, id: CommandId, command: AnyCommand) -> Answer | None:
         """The answer that `take` would give."""
-        found = self._by_id.get(id)
-        if found and cast("Answered", found.body).command == command:
+        found = self._answers.get(id)
+        if found and found.command == command:
             return found
-        waiting = self._by_question.get(question_of(command))
-        while waiting:
-            if answer := self._by_id.get(waiting[0]):
-                return answer
-            waiting.popleft()
-        return None
+        alike = self._alike().get(question_of(command), ())
+        return next((self._answers[each] for each in alike if each in self._answers), None)
 
     def take(self, id: CommandId, command: AnyCommand) -> Answer | None:
         """What was said to this command, or to the first one that asked the same and whose answer is still here."""
         found = self.peek(id, command)
         if found:
-            del self._by_id[CommandId(found.fact.slot)]
+            del self._answers[CommandId(found.fact.slot)]
         return found
 
+    def _alike(self) -> dict[str, list[CommandId]]:
+        if self._same is None:
+            self._same = defaultdict(list)
+            for id, answer in self._answers.items():
+                self._same[question_of(answer.command)].append(id)
+        return self._same
 
-def said(fact: Fact) -> object:
+
+def answer_in(fact: Fact, number: int) -> Answer | None:
+    """The answer that a fact gives; None if it answers nothing, or ends the run."""
+    body = said(fact)
+    return Answer(fact, cast("Recorded", body), number) if isinstance(body, Answered) and not body.slot else None
+
+
+def said(fact: Fact) -> AnyEvent | Sealed:
     """What a fact says; of a copied answer, the answer."""
     return fact.body.answer if isinstance(fact.body, AnswerCopied) else fact.body
+
+
+def moment_of(fact: Fact) -> datetime:
+    """The moment that counts for a fact."""
+    return fact.body.at if isinstance(fact.body, AnswerCopied) else fact.time
 
 
 def restated(body: Recorded, command: AnyCommand) -> Recorded:

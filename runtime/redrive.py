@@ -8,32 +8,32 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from runtime.advance import Decision
 from runtime.ending import ending_event
 from runtime.fold import Folded
 from runtime.log import Stored
-from runtime.recording import Answer, Recording, restated
+from runtime.recording import Answer, Recording, answer_in, restated
 from runtime.state import RunState
-from schemas.commands import EndRun, Role, StartTimer
+from schemas.commands import EndRun, StartTimer
 from schemas.envelope import Fact, new_fact, source_of
-from schemas.events import Answered, AnyEvent, CancelRequested, EffectSettled, RunRequested, TurnReleased
-from schemas.ids import END_SLOT
+from schemas.events import TERMINAL, AnswerCopied, AnyEvent, Recorded, RunRequested, RunSealed
+from schemas.ids import END_SLOT, CommandId
 
 MOST_FACTS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What is said to a question, and how long it took to say so."""
+    """What is said to a question in place of what the log says, and how long it took to say so."""
 
     body: AnyEvent
     took: timedelta = timedelta()
 
 
 Answerer: TypeAlias = Callable[[Decision, RunState, Answer | None], Awaitable["Said | Answer | None"]]
-"""Answers a decision of the driven run: with the recorded answer that it is given (None: there is none), with something
+"""Answers a decision of the driven run: with the recorded answer that it is given (None: the log knows none), with something
 else, or not at all."""
 
 
@@ -41,14 +41,18 @@ else, or not at all."""
 class Redriven:
     """What a run came to when it was driven again.
 
-    facts: all of them, positions from 1. fresh: ids of the facts that the recording does not hold. unanswered: decisions
-    for which there was no answer; the run did not end if one of them mattered.
+    facts: all of them, positions from 1. fresh: ids of those that the recording does not hold. unanswered: decisions that
+    nobody answered, timers aside; the run did not end if one of them mattered.
     """
 
     facts: tuple[Stored, ...]
     state: RunState
     fresh: frozenset[str]
     unanswered: tuple[Decision, ...]
+
+
+class NoRequest(ValueError):
+    """A recording that does not say what began the run cannot be driven again."""
 
 
 async def from_the_log(decision: Decision, state: RunState, recorded: Answer | None) -> Answer | None:
@@ -59,48 +63,97 @@ async def from_the_log(decision: Decision, state: RunState, recorded: Answer | N
 async def redrive(recording: Recording, answer: Answerer = from_the_log, request: RunRequested | None = None) -> Redriven:
     """Drive a run again. request: in place of the recorded one, with the same key.
 
-    Questions are answered in the order in which the log answers them; those that it does not know come after. Raises
-    ValueError for a recording without a request, and what the answerer raises.
+    What the log holds is said in its order; what it does not know is asked for when nothing else is left to say. Answers are
+    taken out of the recording. Raises NoRequest, and what the answerer raises.
     """
-    return await _Drive(recording, answer, request).through()
+    drive = _Drive(recording, answer, request)
+    await drive.replay()
+    await drive.go_on()
+    return drive.result()
 
 
 class _Drive:
     def __init__(self, recording: Recording, answer: Answerer, request: RunRequested | None) -> None:
-        first = next((each.fact for each in recording.facts if isinstance(each.fact.body, RunRequested)), None)
-        if first is None:
-            raise ValueError("a recording without a request cannot be driven again")
-        self._recording, self._answer = recording, answer
+        begun = recording.request
+        if begun is None:
+            raise NoRequest(f"run {recording.run} has no request in its log")
+        self._recording, self._answer, self._first = recording, answer, begun
+        self._request = begun if request is None else replace(begun, body=request)
         self._folded = Folded(RunState(run=recording.run))
         self._facts: list[Stored] = []
         self._fresh: set[str] = set()
-        self._waiting: dict[str, Decision] = {}
-        self._unsaid = [each for each in recording.facts if isinstance(each.fact.body, _UNASKED)]
-        self._first, self._request = first, request
-        self._now = first.time
+        self._passed: list[Decision] = []
+        self._early: set[int] = set()
+        self._now = begun.time
 
-    async def through(self) -> Redriven:
-        begun = self._first if self._request is None else replace(self._first, body=self._request)
-        self._add(begun, fresh=begun.body != self._first.body)
-        refused: list[Decision] = []
-        while self._waiting and len(self._facts) < MOST_FACTS:
-            decision = self._next()
-            del self._waiting[decision.id]
-            if isinstance(decision.command, EndRun):
-                self._end(decision, decision.command)
-                break
-            self._say_what_came_before(decision)
-            if decision.id not in self._folded.open:
-                continue
-            if not await self._answered(decision):
-                refused.append(decision)
-        left = tuple(each for each in refused if not isinstance(each.command, StartTimer))
-        return Redriven(tuple(self._facts), self._folded.state, frozenset(self._fresh), left)
+    async def replay(self) -> None:
+        """What the log holds, in its order, as far as it is asked for."""
+        for number, stored in enumerate(self._recording.facts, start=1):
+            fact = stored.fact
+            if self._over:
+                return
+            answer = answer_in(fact, number)
+            if fact.slot == self._first.slot:
+                self._add(self._request, fresh=self._request.body != fact.body)
+            elif isinstance(fact.body, TERMINAL):
+                self._end(fact)
+            elif answer is None:
+                if not isinstance(fact.body, RunSealed):
+                    self._add(fact, fresh=False)
+            elif asking := self._asking(answer):
+                await self._say(asking)
+            else:
+                self._early.add(number)
+            await self._say_what_came_early()
 
-    async def _answered(self, decision: Decision) -> bool:
+    async def go_on(self) -> None:
+        """What the log does not know: asked for in the order in which it was decided, timers last."""
+        while not self._over and len(self._facts) < MOST_FACTS:
+            left = [each for each in self._folded.open.values() if each not in self._passed]
+            if not left:
+                return
+            if any(isinstance(each.command, EndRun) for each in left):
+                self._end(None)
+                return
+            await self._say(min(left, key=lambda each: isinstance(each.command, StartTimer)))
+
+    def result(self) -> Redriven:
+        """What it came to."""
+        unanswered = tuple(each for each in self._passed if each.id in self._folded.open)
+        unanswered = tuple(each for each in unanswered if not isinstance(each.command, StartTimer))
+        return Redriven(tuple(self._facts), self._folded.state, frozenset(self._fresh), unanswered)
+
+    @property
+    def _over(self) -> bool:
+        return self._folded.state.phase == "ended"
+
+    def _asking(self, answer: Answer) -> Decision | None:
+        """Who asks now for what the log says here."""
+        own = self._folded.open.get(CommandId(answer.fact.slot))
+        if own and own.command == answer.command:
+            return own
+        alike = (each for each in self._folded.open.values() if type(each.command) is type(answer.command))
+        found = ((each, self._recording.peek(each.id, each.command)) for each in alike if each not in self._passed)
+        return next((each for each, recorded in found if recorded and recorded.number == answer.number), None)
+
+    async def _say_what_came_early(self) -> None:
+        """What the log said before it is asked for here, since something else came in another order."""
+        while self._early and not self._over and (decision := self._asking_late()):
+            await self._say(decision)
+
+    def _asking_late(self) -> Decision | None:
+        for each in self._folded.open.values():
+            recorded = None if each in self._passed else self._recording.peek(each.id, each.command)
+            if recorded and recorded.number in self._early:
+                return each
+        return None
+
+    async def _say(self, decision: Decision) -> bool:
         recorded = self._recording.take(decision.id, decision.command)
+        self._early.discard(recorded.number if recorded else 0)
         said = await self._answer(decision, self._folded.state, recorded)
         if said is None:
+            self._passed.append(decision)
             return False
         if isinstance(said, Answer):
             self._now = max(self._now, said.at)
@@ -112,51 +165,33 @@ class _Drive:
 
     def _restated(self, said: Answer, decision: Decision) -> Fact:
         """The recorded fact itself where it answers this very decision, else the same in this decision's place."""
-        answered = cast("Answered", said.body)
-        if said.fact.slot == decision.id and answered.command == decision.command and said.fact.body is answered:
+        if said.fact.slot == decision.id and said.command == decision.command:
             return said.fact
-        return self._new(restated(said.body, decision.command), said.fact.role, decision.id)  # type: ignore[arg-type]
+        body: AnyEvent | Recorded = restated(said.body, decision.command)
+        if isinstance(said.fact.body, AnswerCopied):
+            body = said.fact.body.model_copy(update={"answer": body})
+        return self._new(body, said.fact.role, decision.id)
 
-    def _next(self) -> Decision:
-        def place(decision: Decision) -> tuple[int, int]:
-            recorded = self._recording.peek(decision.id, decision.command)
-            late = isinstance(decision.command, StartTimer)
-            return (recorded.number if recorded else MOST_FACTS + late, 0)
+    def _end(self, recorded: Fact | None) -> None:
+        ending = next((each for each in self._folded.open.values() if isinstance(each.command, EndRun)), None)
+        if ending is None or not isinstance(ending.command, EndRun):
+            return
+        event = ending_event(ending.command, self._folded.state)
+        if recorded and recorded.body == event:
+            self._add(recorded, fresh=False)
+        else:
+            self._add(self._new(event, "conductor", END_SLOT, ending.cause), fresh=True)
 
-        return next((each for each in self._waiting.values() if isinstance(each.command, EndRun)), None) or min(
-            self._waiting.values(), key=place
-        )
-
-    def _say_what_came_before(self, decision: Decision) -> None:
-        """What nobody was asked for - a cancel, a released turn - is said where the recording has it."""
-        recorded = self._recording.peek(decision.id, decision.command)
-        while recorded and self._unsaid and self._number(self._unsaid[0]) < recorded.number:
-            self._add(self._unsaid.pop(0).fact, fresh=False)
-
-    def _number(self, stored: Stored) -> int:
-        return self._recording.facts.index(stored) + 1
-
-    def _end(self, decision: Decision, command: EndRun) -> None:
-        event = ending_event(command, self._folded.state)
-        self._add(self._new(event, "conductor", END_SLOT, cause=decision.cause), fresh=event != self._recorded_end())
-
-    def _recorded_end(self) -> object:
-        return next((each.fact.body for each in self._recording.facts if each.fact.slot == END_SLOT), None)
-
-    def _new(self, body: AnyEvent, role: Role, slot: str, cause: str = "") -> Fact:
+    def _new(self, body: AnyEvent, role: str, slot: str, cause: str = "") -> Fact:
         first = self._first
         return new_fact(
-            body, run=first.run, tenant=first.tenant, slot=slot, source=source_of(role, "redrive"), time=self._now,
+            body, run=first.run, tenant=first.tenant, slot=slot, source=source_of(role, "redrive"), time=self._now,  # type: ignore[arg-type]
             causes=(cause,) if cause else (), decider=first.header.decider, datakey=first.header.datakey,
         )  # fmt: skip
 
     def _add(self, fact: Fact, *, fresh: bool) -> None:
         stored = Stored(fact, len(self._facts) + 1)
         self._facts.append(stored)
-        self._fresh.update({fact.id} if fresh else ())
-        decisions = self._folded.add(stored)
-        self._waiting.update((each.id, each) for each in decisions)
-        self._waiting = {id: each for id, each in self._waiting.items() if id in self._folded.open}
-
-
-_UNASKED = (CancelRequested, TurnReleased, EffectSettled)
+        if fresh:
+            self._fresh.add(fact.id)
+        self._folded.add(stored)

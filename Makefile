@@ -76,7 +76,7 @@ check: lint types test ## all three
 
 lock: ## renew the hashed locks (needs uv)
 	@for accel in cpu gpu; do uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --extra $$accel --extra local --extra aliyun --extra aws --extra mcp --extra langchain --extra sandbox --extra speech --extra openai --extra dev infra/locks/build.in -o infra/locks/$$accel.txt; done
+	  --extra $$accel --extra local --extra aliyun --extra aws --extra mcp --extra langchain --extra sandbox --extra speech --extra parquet --extra openai --extra dev infra/locks/build.in -o infra/locks/$$accel.txt; done
 	@uv pip compile -q --group pyproject.toml:export --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-emit-index-url $(addprefix --no-emit-package ,$(UNUSED_BY_EXPORT)) -o infra/locks/export.txt
 

@@ -15,6 +15,7 @@ from infra.supervisor import Plan
 ENTRY = "infra.wiring:run_service"
 CLOUD_PORT = "demo-cloud.port"
 CLOUD_KEYS = ("MILEPOST_CLOUD_ACCESS_KEY_", "MILEPOST_AWS_ACCESS_KEY_")
+ARCHIVE_KEYS = "MILEPOST_ARCHIVE_ACCESS_KEY_"
 MASTER_KEY = "MILEPOST_KEYS_MASTER"
 CAPABILITY_KEY = "MILEPOST_CAPABILITY_KEY"
 PRELOAD = (
@@ -33,12 +34,13 @@ def plan(loaded: Loaded) -> Plan:
         services = {"cloud": 1, **services}
     master = {name: environment.pop(name) for name in [MASTER_KEY] if name in environment}
     signing = {name: environment.pop(name) for name in [CAPABILITY_KEY] if name in environment}
+    archive_keys = {name: environment.pop(name) for name in list(environment) if name.startswith(ARCHIVE_KEYS)}
     cloud_keys = {name: environment.pop(name) for name in list(environment) if name.startswith(CLOUD_KEYS)}
     return Plan(
         home=settings.home, services=services, entry=ENTRY, prepare=_prepare, nats_url=settings.nats.url,
         nats_monitor=settings.nats.monitor, postgres_url=settings.postgres.url, sync_always=settings.nats.sync_always,
         environment=environment,
-        secrets={"tools": cloud_keys, "memory": master, "conductor": signing}, preload=PRELOAD,
+        secrets={"tools": cloud_keys, "memory": master, "conductor": signing, "recorder": archive_keys}, preload=PRELOAD,
     )  # fmt: skip
 
 

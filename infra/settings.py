@@ -65,6 +65,12 @@ def _postgres_url(value: str) -> str:
     return value
 
 
+def _archive(value: str) -> str:
+    if re.match(r"^s3://[^/\s]", value) or Path(value).expanduser().is_absolute():
+        return value
+    raise ValueError("an archive is a folder with its whole path, or looks like s3://bucket/prefix")
+
+
 def _shared_models() -> Path:
     data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(data).expanduser() / "milepost" / "models"
@@ -165,6 +171,34 @@ class Capability(_Group):
     ttl_s: float = Field(900, ge=10, le=86_400, description="seconds that a right lasts")
 
 
+class Receipts(_Group):
+    """The receipts of runs that the recorder signs."""
+
+    key: SecretStr | None = Field(None, description="signs them: an Ed25519 seed, 32 bytes in base64; in place of the file")
+    file: Path | None = Field(
+        None, description="where it stands; recorder.key of the data directory, made at the first start; recorder.pub beside it"
+    )
+    checkpoints: Path | None = Field(
+        None, description="a folder for checkpoints, best on another disk; `receipts` of the data directory if not set"
+    )
+    every: PositiveInt = Field(1000, description="receipts after which a checkpoint is made")
+    every_s: float = Field(600, gt=0, description="seconds after which one is made if there are new receipts")
+
+
+class Archive(_Group):
+    """Where closed segments of the log are kept before they may be dropped, and when to warn."""
+
+    to: Annotated[str, AfterValidator(_archive)] | None = Field(None, description="a folder, or s3://BUCKET/PREFIX")
+    endpoint: str | None = Field(None, description="of S3-compatible storage; that of AWS if not set")
+    region: str = "us-east-1"
+    addressing: Literal["auto", "path", "virtual"] = Field("auto", description="where the bucket's name stands in an address")
+    access_key_id: str | None = Field(None, description="if not set, what boto3 finds: environment, profile, role")
+    access_key_secret: SecretStr | None = None
+    late_days: PositiveInt = Field(7, description="days after which a closed segment that is not archived is warned of")
+    verify_days: PositiveInt = Field(90, description="days after which an archived segment should be verified again")
+    full_percent: int = Field(80, ge=1, le=100, description="how full the log's storage, or its disk, may be without a warning")
+
+
 class Services(_Group):
     """How many processes of each service `milepost up` starts."""
 
@@ -203,6 +237,8 @@ class Settings(BaseSettings):
     aws: Aws = Field(default_factory=Aws)
     keys: Keys = Field(default_factory=Keys)
     capability: Capability = Field(default_factory=Capability)
+    receipts: Receipts = Field(default_factory=Receipts)
+    archive: Archive = Field(default_factory=Archive)
     services: Services = Field(default_factory=Services)
 
     @classmethod

@@ -6,14 +6,14 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from infra import capability_keys, garbage, logs, master_key
+from infra import capability_keys, garbage, logs, master_key, receipt_keys
 from infra.jetstream import streams
 from infra.jetstream.bus import JetStreamBus
 from infra.jetstream.connection import Connection, connect, hear_always
@@ -30,6 +30,7 @@ from runtime.keyring import BusKeyring
 from runtime.payloads import Payloads, SealedPayloads
 from runtime.sealing import Keyring, Sealing
 from runtime.service import Service, Worker, serve
+from runtime.steps import RECORDED_LANE
 from runtime.timer import timer_service
 from schemas import subjects
 from schemas.errors import MilepostError, first_error
@@ -39,7 +40,12 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from infra.postgres.engine import Role
+    from infra.postgres.receipts import PostgresReceiptStore
+    from infra.postgres.run_index import PostgresRunIndex
+    from runtime.log import Stored
+    from schemas.ids import RunId
     from services.llm.model import TextModel
+    from services.recorder.sealing import Sealer
     from services.retrieval.embedder import Embedder
     from services.tools.gate import Gate, KeySource
     from services.tools.ledger import EffectLedger
@@ -51,7 +57,7 @@ log = structlog.get_logger("infra.wiring")
 
 Work = Coroutine[None, None, None]
 SWEEP_S = 15.0
-RESERVED_LANES = frozenset({"builtin", "memory", "bus", "main"})
+RESERVED_LANES = frozenset({"builtin", "memory", "bus", "main", RECORDED_LANE})
 """Lanes of the stack's own hosts: nothing is imported into them."""
 
 
@@ -306,11 +312,39 @@ def _bus_tools(world: World, open_: OpenToolbox) -> list[Work]:
 
 
 async def _recorder(world: World) -> list[Work]:
-    from infra.postgres.run_index import PostgresRunIndex
     from services.recorder.service import Recorder
 
-    recorder = Recorder(world.log, PostgresRunIndex(_engine(world.settings, "milepost_keeper")))
-    return [world.worker(recorder.service()), recorder.record()]
+    sealer = _sealer(world)
+    recorder = Recorder(world.log, open_run_index(world), sealer)
+    return [world.worker(recorder.service()), recorder.record(), sealer.work(), *_forks(world)]
+
+
+def _sealer(world: World) -> Sealer:
+    """What gives runs their receipts."""
+    from infra.checkpoint_files import CheckpointFiles, checkpoint_folder
+    from services.recorder.sealing import Sealer
+
+    said, shelf = world.settings.receipts, CheckpointFiles(checkpoint_folder(world.settings))
+    keys = _receipt_keys(world.settings)
+    return Sealer(world.log, open_receipts(world), keys, world.clock, shelf, every=said.every, every_s=said.every_s)
+
+
+def _forks(world: World) -> list[Work]:
+    """What copies into forks what the runs that they leave were told, and answers their calls."""
+    from infra.archive.whole import whole_log
+    from infra.exports.imported import open_imported
+    from services.recorder.forking import Forker
+    from services.recorder.recorded_lane import recorded_lane
+
+    whole = whole_log(world.log, world.keyring, world.settings.archive)
+
+    async def past(run: RunId) -> Sequence[tuple[Stored, bytes]]:
+        facts = await whole.read_both(run)
+        imported = None if facts else await asyncio.to_thread(open_imported, world.settings.home, run)
+        return imported.both if imported else facts
+
+    forker = Forker(world.log, past, world.clock, name=world.name)
+    return [forker.run(), world.worker(recorded_lane(world.log, past))]
 
 
 BUILDERS: dict[str, Callable[[World], Awaitable[list[Work]]]] = {
@@ -354,6 +388,15 @@ def capability_file(settings: Settings) -> Path:
     return settings.capability.file or settings.home / capability_keys.FILE
 
 
+def _receipt_keys(settings: Settings) -> receipt_keys.RecorderKeys:
+    """The recorder's keys: given, or in their file, which is made if it is nobody's to bring."""
+    given, file = settings.receipts.key, receipt_keys.key_file(settings)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if given is None and settings.receipts.file is None:
+        receipt_keys.make_receipt_keys(file)
+    return receipt_keys.RecorderKeys(file, given.get_secret_value() if given else None)
+
+
 def _signing_keys(settings: Settings) -> KeyPairs:
     """The conductor's keys: given, or in their file, which is made if it is nobody's to bring."""
     given, file = settings.capability.key, capability_file(settings)
@@ -389,6 +432,20 @@ def open_gate(world: World, ledger: EffectLedger, *, tenant: str = "*") -> Gate:
     from services.tools.revocations import Revocations
 
     return Gate(_public_keys(world), world.bus, world.clock, Revocations(world.bus, tenant=tenant), ledger)
+
+
+def open_run_index(world: World) -> PostgresRunIndex:
+    """The index of the log, of all tenants."""
+    from infra.postgres.run_index import PostgresRunIndex
+
+    return PostgresRunIndex(_engine(world.settings, "milepost_keeper"))
+
+
+def open_receipts(world: World) -> PostgresReceiptStore:
+    """The receipts of all tenants."""
+    from infra.postgres.receipts import PostgresReceiptStore
+
+    return PostgresReceiptStore(_engine(world.settings, "milepost_keeper"))
 
 
 def open_payloads(world: World) -> Payloads:

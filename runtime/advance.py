@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from runtime import asking, calls, ending, gathering, policy, prompt, writes
+from runtime import asking, calls, ending, forked, gathering, policy, prompt, writes
 from runtime.generating import generate, used
 from runtime.state import RunState, changed
 from runtime.steps import NOTHING, Step, expect, request_of
@@ -27,6 +27,7 @@ from schemas.commands import (
 from schemas.envelope import Fact
 from schemas.events import (
     TERMINAL,
+    AnswerCopied,
     Answered,
     ApprovalGranted,
     ApprovalRefused,
@@ -78,12 +79,10 @@ def advance(state: RunState, fact: Fact) -> tuple[RunState, tuple[Decision, ...]
         return state, ()
     if isinstance(event, TERMINAL):
         return ending.ended(state, fact), ()
-    if isinstance(event, Answered):
-        if state.outstanding.get(CommandId(fact.slot)) != event.command:
-            return state, ()
-        left = {id: command for id, command in state.outstanding.items() if id != fact.slot}
-        state = changed(state, outstanding=left)
-    state, commands = _REACTIONS[type(event)](state, fact)
+    if state.held or isinstance(event, AnswerCopied):
+        state, commands = forked.while_held(state, fact, _react)
+    else:
+        state, commands = _react(state, fact)
     decisions = tuple(_decide(state, fact, command) for command in commands)
     if decisions:
         state = changed(
@@ -91,6 +90,23 @@ def advance(state: RunState, fact: Fact) -> tuple[RunState, tuple[Decision, ...]
             last_generate=next((each.id for each in decisions if isinstance(each.command, Generate)), state.last_generate),
         )  # fmt: skip
     return state, decisions
+
+
+def _react(state: RunState, fact: Fact) -> Step:
+    event = fact.body
+    if isinstance(event, Answered):
+        slot = CommandId(fact.slot)
+        if state.outstanding.get(slot) != event.command:
+            return state, NOTHING
+        left = dict(state.outstanding)
+        del left[slot]
+        state = changed(state, outstanding=left)
+    return _REACTIONS[type(event)](state, fact)
+
+
+def reaction_to(kind: type[Event]) -> Callable[[RunState, Fact], Step] | None:
+    """What decides what follows from events of a kind; None where nothing does."""
+    return _REACTIONS.get(kind)
 
 
 def _erased(state: RunState, fact: Fact) -> RunState:
@@ -163,6 +179,10 @@ def _step_failed(state: RunState, fact: Fact) -> Step:
     return ending.fail(state, event.failure)
 
 
+def _tool_failed(state: RunState, fact: Fact) -> Step:
+    return (forked.not_recorded if forked.is_missing(state, fact) else calls.failed)(state, fact)
+
+
 def _sealed(state: RunState, _: Fact) -> Step:
     """A receipt tells of a run that has ended, and moves nothing."""
     return state, NOTHING
@@ -183,7 +203,7 @@ _REACTIONS: dict[type[Event], Callable[[RunState, Fact], Step]] = {
     CallJudged: writes.judged,
     GrantKept: writes.grant_kept,
     ToolReturned: calls.returned,
-    ToolFailed: calls.failed,
+    ToolFailed: _tool_failed,
     ToolInDoubt: calls.in_doubt,
     ToolAsked: asking.asked,
     PersonAnswered: asking.answered,

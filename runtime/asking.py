@@ -45,12 +45,13 @@ def answered(state: RunState, fact: Fact) -> Step:
     state = waited(kept(state, replace(open_call, replied=(*open_call.replied, replied))), fact, ask.call)
     if content:
         state = changed(state, told=(*state.told, canonical(content).decode()))
-    return state, (call_tool(state.open_calls[ask.call.id]), *clock_goes_on(state))
+    return state, (call_tool(state, state.open_calls[ask.call.id]), *clock_goes_on(state))
 
 
 def expired(state: RunState, fact: Fact, timer: StartTimer) -> Step:
     """Nobody has answered in time, or no timer can say so."""
-    asked = {id: ask for id, ask in state.questions().items() if (ask.call.id, ask.expires) == (timer.about, timer.at)}
+    waiting = state.asked(AskPerson)
+    asked = {id: ask for id, ask in waiting.items() if (ask.call.id, ask.expires) == (timer.about, timer.at)}
     if not asked:
         return state, NOTHING
     left = {id: command for id, command in state.outstanding.items() if id not in asked}
@@ -70,5 +71,5 @@ def _nobody(state: RunState, fact: Fact, call: ToolCall) -> Step:
 
 def _given_up(state: RunState, fact: Fact, call: ToolCall, text: str) -> Step:
     state = waited(state, fact, call)
-    state, commands = not_done(state, call_tool(state.open_calls[call.id]), text, fact.id)
+    state, commands = not_done(state, call_tool(state, state.open_calls[call.id]), text, fact.id)
     return state, (*commands, *clock_goes_on(state))

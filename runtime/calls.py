@@ -6,7 +6,7 @@ from runtime.ending import closed_when_idle
 from runtime.generating import generate
 from runtime.spending import counted
 from runtime.state import OpenCall, RunState, changed
-from runtime.steps import NOTHING, Step, call_of, expect
+from runtime.steps import NOTHING, Step, call_of, expect, host_of
 from schemas.commands import AnyCommand, CallTool, JudgeCall, PlanCall
 from schemas.envelope import Fact
 from schemas.events import EffectSettled, Failure, ToolFailed, ToolInDoubt, ToolReturned, TurnResult
@@ -29,15 +29,15 @@ def opened(state: RunState, call: ToolCall, card: ToolCard) -> RunState:
 def read(state: RunState, call: ToolCall, card: ToolCard) -> Step:
     """A call that changes nothing goes straight to its host."""
     state = opened(state, call, card)
-    return state, (call_tool(state.open_calls[call.id]),)
+    return state, (call_tool(state, state.open_calls[call.id]),)
 
 
-def call_tool(open_call: OpenCall) -> CallTool:
+def call_tool(state: RunState, open_call: OpenCall) -> CallTool:
     """The command that runs a call, with its plan and approval if it is a write, and with what was answered to the tool."""
     plan = open_call.plan
     return CallTool(
-        call=open_call.call, card_hash=open_call.card.hash(), host=open_call.card.lane, plan=plan.event if plan else None,
-        approval=open_call.approval, write_key=plan.planned.write_key if plan else None,
+        call=open_call.call, card_hash=open_call.card.hash(), host=host_of(state, open_call.card),
+        plan=plan.event if plan else None, approval=open_call.approval, write_key=plan.planned.write_key if plan else None,
         answers=tuple(each.event for each in open_call.replied),
     )  # fmt: skip
 

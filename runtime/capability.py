@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from typing import Literal, Protocol, TypeAlias, TypedDict
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import Field, ValidationError
 
+from runtime.signing import KEY_BYTES, KeyPair, public_id
 from schemas.canonical import canonical, digest, read_json
 from schemas.commands import CallTool, PlanCall
 from schemas.envelope import Order
@@ -32,7 +32,7 @@ MATERIAL = "capability"
 
 TTL_S = 900.0
 SKEW_S = 60.0
-KEY_BYTES = 32
+PURPOSE = "capability key"
 TEXT_LIMIT = 4096
 
 PublicKeys: TypeAlias = Mapping[str, Ed25519PublicKey]
@@ -92,18 +92,16 @@ class Capability(Value):
     expires: int = Field(ge=0)
 
 
-class SigningKey:
-    """An Ed25519 key pair. id: what its public half is called."""
+class SigningKey(KeyPair):
+    """The key pair that capabilities are signed with."""
 
     def __init__(self, secret: bytes) -> None:
-        self._key = Ed25519PrivateKey.from_private_bytes(secret)
-        self.public = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        self.id = key_id(self.public)
+        super().__init__(secret, PURPOSE)
 
     def sign(self, capability: Capability) -> str:
         """The capability as it travels."""
         payload = canonical(capability.model_dump(mode="json", exclude_none=True))
-        return f"{_text(payload)}.{_text(self._key.sign(payload))}"
+        return f"{_text(payload)}.{_text(self.signature(payload))}"
 
 
 class KeyPairs(Protocol):
@@ -136,7 +134,7 @@ class Issuer:
 
 def key_id(public: bytes) -> str:
     """The name of a public key: 16 hex digits of a digest of its 32 bytes."""
-    return digest("capability key", public)[:16]
+    return public_id(PURPOSE, public)
 
 
 def public_keys(told: Mapping[str, bytes]) -> dict[str, Ed25519PublicKey]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from runtime.log import Stored
 from runtime.state import RunState
+from runtime.steps import RECORDED_LANE
 from schemas.canonical import digest
 from schemas.commands import CallTool
 from schemas.events import Answered
@@ -60,4 +61,5 @@ def all_children(state: RunState, facts: Iterable[Stored]) -> list[RunId]:
 
 
 def _is_agent(state: RunState, command: CallTool) -> bool:
-    return any(card.name == command.call.name and AGENT in card.tags for card in state.tools)
+    asked = command.host != RECORDED_LANE  # which answers from a log, and begins nothing
+    return asked and any(card.name == command.call.name and AGENT in card.tags for card in state.tools)

@@ -13,8 +13,9 @@ from runtime.bus import Bus
 from runtime.children import child_key, child_run, children_of
 from runtime.clock import Clock
 from runtime.fold import Folded
+from runtime.forking import Change, Original, copies, fork_request
 from runtime.log import Log, Stored
-from runtime.sealing import Erased
+from runtime.sealing import Erased, UnknownKey
 from runtime.state import RunState
 from schemas.agent import AgentSpec
 from schemas.canonical import JsonObject
@@ -120,6 +121,29 @@ class Client:
         else:
             run = await self._known_before(event.key, key is not None) or run_id(self.tenant, event.key, segment_of(now))
         return Asked(run, await self._state(run, REQUEST_SLOT, event, None))
+
+    async def fork(
+        self, original: Original, at: int, change: Change | None = None, *, by: str | None = None, key: str | None = None
+    ) -> Asked:
+        """Leave a run at one of its events, and go on otherwise; nothing of it happens in the world.
+
+        Raises what `fork_request` and `copies` raise where it cannot be done, and what `ask` raises.
+        """
+        now, state = self._clock.now(), original.state
+        event = fork_request(
+            original, at, change or Change(), key=key or f"fork-{secrets.token_hex(16)}", by=by or self.user, now=now
+        )
+        run = run_id(self.tenant, event.key, segment_of(now))
+        request = new_fact(
+            event, run=run, tenant=self.tenant, slot=REQUEST_SLOT, source=self._source, time=now, decider=state.decider,
+            datakey=state.datakey,
+        )  # fmt: skip
+        copies(original, request, source=self._source, now=now)  # what the recorder will do, and may not be able to
+        try:
+            return Asked(run, await self.log.append(request))
+        except UnknownKey:  # it was imported from elsewhere: its user has another key here
+            header = request.header.model_copy(update={"datakey": None})
+            return Asked(run, await self.log.append(replace(request, header=header)))
 
     async def _known_before(self, key: str, given: bool) -> RunId | None:
         """A run that the key began in the last segment: a retry must not begin a second one at the turn of the month."""

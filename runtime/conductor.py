@@ -19,17 +19,19 @@ from runtime.clock import Clock
 from runtime.ending import ending_event
 from runtime.errors import Retryable, Unreachable
 from runtime.fold import Folded
+from runtime.forked import is_sent, writes_the_world
 from runtime.keyring import read_forgotten
 from runtime.log import Delivery, Log, Stored
 from runtime.orders import order_of
 from runtime.sealing import Erased
 from runtime.state import RunState
+from runtime.steps import RECORDED_LANE
 from schemas import subjects
 from schemas.canonical import canonical, read_json
 from schemas.commands import AnyCommand, AskPerson, CallTool, EndRun, PlanCall, RequestApproval
 from schemas.envelope import DECIDERS, Fact, Order, encode, new_fact, source_of
 from schemas.errors import ProtocolError
-from schemas.events import AnyEvent, Failure, StepFailed
+from schemas.events import AnyEvent, Failure, RunSealed, StepFailed
 from schemas.ids import END_SLOT, CommandId, RunId, checked_run
 from schemas.sealing import Sealed
 
@@ -116,6 +118,10 @@ class Conductor:
 
     async def _on_fact(self, delivery: Delivery[Fact], epoch: int) -> None:
         fact = delivery.message
+        if fact.kind == RunSealed.__name__:  # it tells of a run that is over, and asks for nothing
+            with suppress(Retryable):
+                await delivery.ack()
+            return
         if fact.header.decider not in DECIDERS:
             log.warning("another decider's run", run=fact.run, decider=fact.header.decider)
             await delivery.again(5.0)
@@ -127,6 +133,8 @@ class Conductor:
                 known = run.epoch == epoch and delivery.attempt == 1
                 if known:
                     decisions = run.folded.add(Stored(fact, delivery.position))
+                    if before.held and not run.folded.state.held:
+                        decisions = tuple(run.folded.open.values())
                 else:
                     decisions = await self._read_up(run, epoch)
                     if run.folded.position < delivery.position:
@@ -204,7 +212,10 @@ class Conductor:
 
     async def _carry_out(self, run: _Run, decisions: tuple[Decision, ...], *, resent: bool) -> None:
         state = run.folded.state
-        wanted = [each for each in decisions if each.id in state.outstanding and not state.erased]
+        wanted = [
+            each for each in decisions
+            if each.id in state.outstanding and not state.erased and is_sent(state, each.command)
+        ]  # fmt: skip
         if len(wanted) == 1:
             await self._send(state, wanted[0], resent)
         else:
@@ -226,8 +237,11 @@ class Conductor:
             await self._state(state, decision.id, StepFailed(command=command, failure=failure), decision)
 
     def _signed(self, order: Order, state: RunState) -> Order:
-        """With the right to do it, if it is for a host of tools."""
-        if self._issuer is None or state.request is None or not isinstance(order.body, PlanCall | CallTool):
+        """With the right to do it, if it is for a host of tools; there is none to a write of a fork, whatever is decided."""
+        command = order.body
+        if self._issuer is None or state.request is None or not isinstance(command, PlanCall | CallTool):
+            return order
+        if command.host == RECORDED_LANE or writes_the_world(state, command):
             return order
         right = self._issuer.issue(order, state.request, self._clock.now())
         return replace(order, material={**order.material, capability.MATERIAL: right})

@@ -33,6 +33,16 @@ def cancelled(state: RunState, fact: Fact) -> Step:
     return close(changed(state, failure=failure), "cancelled", None)
 
 
+def called_off(state: RunState, fact: Fact) -> Step:
+    """Somebody asked to stop a fork that is still held: nothing of it is under way."""
+    event = expect(fact, CancelRequested)
+    if state.phase == "closing":
+        return state, NOTHING
+    failure = Failure(type="Cancelled", what=f"Cancelled by {event.by}.", why=event.reason)
+    ending = EndRun(outcome="cancelled", error=failure.model_dump(mode="json"))
+    return finish(changed(state, failure=failure, open_calls={}), ending)
+
+
 def fail(state: RunState, failure: Failure) -> Step:
     """The run cannot go on."""
     if state.phase == "closing":
@@ -61,11 +71,13 @@ def close(state: RunState, outcome: str, answer_of: EventId | None) -> Step:
 
 
 def closed_when_idle(state: RunState) -> Step:
-    """Remember the turn as soon as no write is under way."""
+    """Remember the turn as soon as no write is under way; a fork is no turn of its conversation, and is not remembered."""
     busy = any(not isinstance(command, KeepGrant) for command in state.outstanding.values())
     if busy or state.ending is None:
         return state, NOTHING
     request = request_of(state)
+    if request.fork:
+        return state, (state.ending,)
     outcome = "answered" if state.ending.outcome == "completed" else state.ending.outcome
     return state, (
         StoreTurn(

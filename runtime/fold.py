@@ -10,14 +10,21 @@ from runtime.log import Stored
 from runtime.state import RunState
 from schemas.ids import CommandId, RunId
 
+UNCOUNTED = ("StartTimer", "EndRun")
+"""Commands that nobody owes an answer: a timer of a run that is over, and the end itself."""
+
 
 @dataclass(slots=True)
 class Folded:
-    """A run folded up to a position, with the decisions behind its outstanding commands."""
+    """A run folded up to a position, with the decisions behind its outstanding commands.
+
+    unanswered: kinds of all commands that were decided and have no answer yet, given up or not; timers and the end aside.
+    """
 
     state: RunState
     position: int = 0
     open: dict[CommandId, Decision] = field(default_factory=dict)
+    unanswered: dict[CommandId, str] = field(default_factory=dict)
 
     def add(self, stored: Stored) -> tuple[Decision, ...]:
         """Fold one more fact (older ones are passed over); gives what that fact caused."""
@@ -25,8 +32,14 @@ class Folded:
             return ()
         self.position = stored.position
         self.state, decisions = advance(self.state, stored.fact)
+        self.unanswered.pop(CommandId(stored.fact.slot), None)
+        self.unanswered.update((each.id, each.command.kind) for each in decisions if each.command.kind not in UNCOUNTED)
         self.open.update((each.id, each) for each in decisions)
-        self.open = {id: each for id, each in self.open.items() if id in self.state.outstanding}
+        outstanding = self.state.outstanding  # no id in it is missing in `open`, so that equal lengths are equal ids
+        if (slot := CommandId(stored.fact.slot)) not in outstanding:
+            self.open.pop(slot, None)
+        if len(self.open) != len(outstanding):
+            self.open = {id: each for id, each in self.open.items() if id in outstanding}
         return decisions
 
 

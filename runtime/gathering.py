@@ -27,10 +27,13 @@ def requested(state: RunState, fact: Fact) -> Step:
     event = expect(fact, RunRequested)
     if state.phase != "new" or fact.run != run_id(fact.tenant, event.key, segment_of_run(fact.run)):
         return state, NOTHING  # nobody else's key names this run
+    began = min(event.fork.began, fact.time) if event.fork else fact.time
     state = changed(
         state, phase="gathering", tenant=fact.tenant, decider=fact.header.decider, request=event,
-        requested_at=fact.time, inputs=(fact.id,), datakey=fact.header.datakey, erased=False,
+        requested_at=began, inputs=(fact.id,), datakey=fact.header.datakey, erased=False,
     )  # fmt: skip
+    if event.fork and event.fork.tools is not None:
+        state = changed(state, tools=event.fork.tools)
     agent, commands = event.agent, [_recall(state)]
     if agent.tool_k or agent.tools:
         commands.append(SelectTools(always=agent.tools, forbidden=agent.forbidden, k=agent.tool_k))
@@ -40,7 +43,7 @@ def requested(state: RunState, fact: Fact) -> Step:
         commands.append(_retrieve(state, agent))
     else:
         state = changed(state, gathered=state.gathered | {"knowledge"})
-    commands.append(StartTimer(at=fact.time + timedelta(seconds=agent.budget.deadline_s), purpose="deadline"))
+    commands.append(StartTimer(at=began + timedelta(seconds=agent.budget.deadline_s), purpose="deadline"))
     return state, tuple(commands)
 
 
@@ -104,7 +107,9 @@ def refused(state: RunState, fact: Fact) -> Step:
 def selected(state: RunState, fact: Fact) -> Step:
     """The tools that the model is offered."""
     event = expect(fact, ToolsSelected)
-    state = changed(state, tools=tuple(each.card for each in event.tools), leaning=event.leaning)
+    own = state.fork.tools if state.fork else None
+    cards = tuple(each.card for each in event.tools) if own is None else own
+    state = changed(state, tools=cards, leaning=event.leaning)
     return _gathered(state, fact, "tools")
 
 

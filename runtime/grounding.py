@@ -16,13 +16,14 @@ What is found stands in the log, in a command that a replay must find again: oth
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 from runtime.moments import moment_of, says
-from runtime.numerals import NAME, Quantity, converted, normalised, quantities, unit_named
+from runtime.numerals import NAME, Quantity, converted, normalised, parted, quantities, unit_named
 from runtime.state import RunState
 from schemas.canonical import Json, read_json
 from schemas.errors import ProtocolError
@@ -57,6 +58,7 @@ _WORDS_OF_NAME = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 # A letter or digit of a script that puts spaces between words.
 _LETTER = "0-9a-z\u00df-\u024f\u0370-\u052f"
+_FIRST_LETTER, _LAST_LETTER = re.compile(f"[{_LETTER}]"), re.compile(f"[{_LETTER}]$")
 # Chinese has no spaces: what may follow a name of two characters without being part of it, as 丰 is in 张三丰.
 _FOLLOWS = (
     "的了吗呢吧和与及或在是为从到给把被让叫说发有也都就去来用按以将对向等"
@@ -77,8 +79,7 @@ _BARE_HOST = re.compile(r"https?://([^/\s]+)/?")
 _AMOUNT_DIGITS = 7  # a longer number is rather somebody's name: an account, a telephone
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """Words that may be used. call: the one whose result they are; earlier: of a turn before, whose calls are not known."""
 
     text: str
@@ -99,7 +100,7 @@ def sources_of(state: RunState) -> tuple[Source, ...]:
         said.extend(() if request.parent else (turn.task,))  # those of an agent that another one asks were a model's, too
     said.extend(result.ref for result in results if result.ref)  # which no model makes up
     before = (Source(result.text, earlier=True) for result in results)
-    return (Source("\n".join(said)), *(Source(text, call) for call, text in reversed(state.returned)), *before)
+    return (*map(Source, said), *(Source(text, call) for call, text in reversed(state.returned)), *before)
 
 
 def ungrounded(call: ToolCall, card: ToolCard, sources: Sequence[Source]) -> tuple[str, ...]:
@@ -244,18 +245,22 @@ def _words(name: str) -> tuple[str, ...]:
 
 
 class _Text:
-    """A normalised text, and what it names."""
+    """A normalised text, and what it names; read as far as it is needed."""
 
     def __init__(self, text: str) -> None:
-        self.text = normalised(text)
-        self._quantities: frozenset[Quantity] | None = None
-        self._squeezed: str | None = None
+        self._raw = text
 
-    @property
+    @cached_property
+    def text(self) -> str:
+        return normalised(self._raw)
+
+    @cached_property
+    def squeezed(self) -> str:
+        return _squeezed(self.text)
+
+    @cached_property
     def quantities(self) -> frozenset[Quantity]:
-        if self._quantities is None:
-            self._quantities = frozenset(quantities(self.text))
-        return self._quantities
+        return _amounts(self.text)
 
     def names(self, value: object, unit: str, sure: bool) -> bool:
         if isinstance(value, str):
@@ -302,13 +307,45 @@ class _Text:
     def says(self, identifier: str) -> bool:
         """Whether the text has it as a whole word, whatever spaces and dashes there are in it."""
         identifier = normalised(identifier).strip().rstrip("/")
-        if self._squeezed is None:
-            self._squeezed = _squeezed(self.text)
-        if _squeezed(identifier) not in self._squeezed:
+        if _squeezed(identifier) not in self.squeezed:
             return False
         telephone = _is_telephone(identifier)
-        places = (found.start() for pattern in (_whole, _loose) for found in pattern(identifier).finditer(self.text))
-        return any(not (telephone and _AREA_BEFORE.search(self.text[max(0, place - 20) : place])) for place in places)
+        return any(
+            not (telephone and _AREA_BEFORE.search(self.text[max(0, place - 20) : place]))
+            for place in _places(identifier, self.text)
+        )
+
+
+class _Texts(_Text):
+    """Several texts as one, on lines of their own.
+
+    A run checks each of its writes against all of its results: what is known of one text is not found out again.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._each = [_text(each) for each in texts]
+
+    @cached_property
+    def text(self) -> str:
+        return "\n".join(each.text for each in self._each)
+
+    @cached_property
+    def squeezed(self) -> str:
+        return "".join(each.squeezed for each in self._each)
+
+    @cached_property
+    def quantities(self) -> frozenset[Quantity]:
+        return frozenset[Quantity]().union(*(_amounts(part) for part in parted(each.text for each in self._each)))
+
+
+@lru_cache(maxsize=2048)  # a run may make 1,000 calls, and ask about each
+def _text(text: str) -> _Text:
+    return _Text(text)
+
+
+@lru_cache(maxsize=2048)
+def _amounts(text: str) -> frozenset[Quantity]:
+    return frozenset(quantities(text))
 
 
 def _squeezed(text: str) -> str:
@@ -320,8 +357,8 @@ class _Asked:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._results = [source for source in sources if source.call or source.earlier]
-        self._said = _Text("\n".join(source.text for source in sources if not (source.call or source.earlier)))
-        self._together = _Text("\n".join(source.text for source in self._results))
+        self._said = _Texts(source.text for source in sources if not (source.call or source.earlier))
+        self._together = _Texts(source.text for source in self._results)
 
     def names(self, leaf: _Leaf) -> bool:
         return all(self._says(part, leaf) for part in _parts(leaf))
@@ -336,7 +373,7 @@ class _Asked:
 
 def _vouches(source: Source, value: object, leaf: _Leaf) -> bool:
     """Whether a result names a value that its own call had not brought in, whole or in parts; one of before, in a list."""
-    if not _Text(source.text).names(value, leaf.unit, leaf.sure):
+    if not _text(source.text).names(value, leaf.unit, leaf.sure):
         return False
     if source.call is None:
         return _lists(source.text)
@@ -430,9 +467,22 @@ def _is_telephone(identifier: str) -> bool:
     return bool(_PHONE.fullmatch(identifier)) and sum(map(str.isdigit, identifier)) >= _AMOUNT_DIGITS
 
 
-def _whole(identifier: str) -> re.Pattern[str]:
-    """Finds an identifier as it is."""
-    return re.compile(_bounded(identifier, re.escape(identifier)))
+def _places(identifier: str, text: str) -> Iterator[int]:
+    """Where an identifier stands: as it is, and then, which is slow to find out, in a looser form."""
+    before, after = _bounds(identifier)
+    begins, ends = _edge(before), _edge(after)
+    place = text.find(identifier)
+    while place >= 0:
+        whole = begins.match(text, place) and ends.match(text, place + len(identifier))
+        if whole:
+            yield place
+        place = text.find(identifier, place + (len(identifier) if whole and identifier else 1))
+    yield from (found.start() for found in _loose(identifier).finditer(text))
+
+
+@lru_cache(maxsize=64)  # there are a dozen; patterns of identifiers would push them out of re's own cache
+def _edge(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
 
 
 def _loose(identifier: str) -> re.Pattern[str]:
@@ -451,14 +501,19 @@ def _loose(identifier: str) -> re.Pattern[str]:
 
 
 def _bounded(identifier: str, pattern: str) -> str:
-    """Not inside a longer word, id, host or path."""
+    before, after = _bounds(identifier)
+    return before + pattern + after
+
+
+def _bounds(identifier: str) -> tuple[str, str]:
+    """What stands before and after it: not the rest of a longer word, id, host or path."""
     before, after = "", ""
-    if re.match(f"[{_LETTER}]", identifier):
+    if _FIRST_LETTER.match(identifier):
         before = rf"(?<![{_LETTER}])(?<![{_LETTER}][-_.{'+' if '@' in identifier else ''}])"
     elif identifier.startswith("/"):
         before = r"(?<![0-9a-z.~])"
-    if re.search(f"[{_LETTER}]$", identifier):
+    if _LAST_LETTER.search(identifier):
         after = rf"(?![{_LETTER}])(?![-_.][{_LETTER}])"
     elif len(identifier) == 2 and _CJK.match(identifier) and _CJK.match(identifier[1]):
         after = rf"(?![\u3400-\u9fff](?<![{_FOLLOWS}]))"
-    return before + pattern + after + (rf"(?!/[{_LETTER}])" if "/" in identifier else "")
+    return before, after + (rf"(?!/[{_LETTER}])" if "/" in identifier else "")

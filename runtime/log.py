@@ -35,7 +35,7 @@ class Delivery(Generic[MessageT_co]):
 
     attempt: 1 at first. gap: another member of the group was handed something since this member's last
     delivery (or this is its first). resent: it may have been worked on before, since its sender sent it
-    again, or it was there before this reader began or came back.
+    again, or it was there before this reader began or came back. size: its bytes as they are stored.
     """
 
     message: MessageT_co
@@ -46,6 +46,7 @@ class Delivery(Generic[MessageT_co]):
     ack: Callable[[], Awaitable[None]]
     again: Callable[[float], Awaitable[None]]
     working: Callable[[], Awaitable[None]]
+    size: int = 0
 
 
 class Log(Protocol):

@@ -35,6 +35,7 @@ class _Item(Generic[M]):
     key: str
     message: M
     position: int
+    size: int = 0
     attempt: int = 0
     resent: bool = False
     done: bool = False
@@ -49,10 +50,10 @@ class _Queue(Generic[M]):
         self.ready: asyncio.Queue[_Item[M]] = asyncio.Queue()
         self.turn = 0
 
-    def put(self, key: str, message: M, position: int, *, resent: bool = False) -> None:
+    def put(self, key: str, message: M, position: int, *, size: int = 0, resent: bool = False) -> None:
         if key in self.items:
             return
-        self.items[key] = item = _Item(key, message, position, resent=resent)
+        self.items[key] = item = _Item(key, message, position, size, resent=resent)
         self.ready.put_nowait(item)
 
     def drop(self, wanted: Callable[[M], bool]) -> None:
@@ -85,7 +86,7 @@ class _Queue(Generic[M]):
         async def working() -> None:
             self._arm(item, ack_wait_s)
 
-        return Delivery(item.message, item.position, item.attempt, gap, item.resent, ack, again, working)
+        return Delivery(item.message, item.position, item.attempt, gap, item.resent, ack, again, working, item.size)
 
     def _arm(self, item: _Item[M], delay_s: float) -> None:
         if item.due:
@@ -136,7 +137,7 @@ class MemoryBroker:
         self._by_run[fact.run].append(stored)
         self._raw[fact.run].append(Raw(place, data, stored.position))
         for feed in self._feeds.values():
-            feed.put(str(stored.position), fact, stored.position)
+            feed.put(str(stored.position), fact, stored.position, size=len(data))
         for requests in self._requests.values():
             self._offer_request(requests, stored)
         async with self._appended:
@@ -158,8 +159,9 @@ class MemoryBroker:
     async def facts(self, group: str) -> AsyncIterator[Delivery[Fact]]:
         if group not in self._feeds:
             self._feeds[group] = feed = _Queue()
+            sizes = {raw.position: len(raw.data) for run in self._raw.values() for raw in run}
             for stored in self._stored:
-                feed.put(str(stored.position), stored.fact, stored.position)
+                feed.put(str(stored.position), stored.fact, stored.position, size=sizes[stored.position])
         async for delivery in self._feeds[group].take(3.0, forget=True):
             yield await self._as_said(delivery)
 

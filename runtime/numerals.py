@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
+from functools import lru_cache
 from typing import NamedTuple
 
 NAME = "name"  # instead of a unit: a number that names something, as that of a bill does
@@ -72,8 +73,12 @@ _WORDS = {
 _LARGE = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 _WORD = "|".join((*_WORDS, *_LARGE))
 _IN_WORDS = re.compile(rf"(?<![a-z])(?:{_WORD})(?:(?:\s+and\s+|[\s-]+)(?:{_WORD}))*(?![a-z])")
-_PRONOUN_BEFORE = re.compile(
-    r"(?<![a-z])(?:any|each|every|first|last|next|no|old|other|right|same|some|that|the|this|which)\s+$"
+_PRONOUN = "any|each|every|first|last|next|no|old|other|right|same|some|that|the|this|which"
+_PRONOUN_BEFORE = re.compile(rf"(?<![a-z])(?:{_PRONOUN})\s+$")
+# A text ends so that no amount goes on in the one after it: with a bracket, a quote, or a word that no amount has.
+_ENDS = re.compile(
+    rf"(?:[\]}}\"']|(?<![a-z])(?!(?:{_WORD}|{_PRONOUN}|k|and|more|full|half|an?|another|account|bill|id|invoice|issue|number"
+    r"|order|ticket)+\b)[a-z]+)\.?\s*$"
 )
 _ONE_UNIT = re.compile(
     rf"(?<![a-z])(?P<how>half[\s-]+(?:an?[\s-]+)?|an?\s+|another\s+|半个?)(?:{_UNIT}|(?P<cn_month>月))(?![a-z])"
@@ -112,6 +117,35 @@ def quantities(text: str) -> Iterator[Quantity]:
         after = text[found.end() : found.end() + 1]
         if 1 < len(found[0]) <= LONGEST or (len(found[0]) == 1 and (after in _MEASURES or not _CJK.match(after))):
             yield _with_unit(_chinese(found[0]), text, found.end())
+
+
+def parted(texts: Iterable[str]) -> Iterator[str]:
+    """Texts in which the same amounts stand as in these on lines of their own, of which most are those texts themselves.
+
+    Where an amount could go on in the text after it, or a list has numbered items, several are one.
+    """
+    items: list[str] = []
+    together: list[str] = []
+    for text in texts:
+        together.append(text)
+        if _ends(text):
+            found = "\n".join(together)
+            together.clear()
+            if not _numbers_items(found):
+                yield found
+            else:
+                items.append(found)
+    yield "\n".join((*items, *together))
+
+
+@lru_cache(maxsize=2048)
+def _ends(text: str) -> bool:
+    return _ENDS.search(text[-LONGEST:]) is not None
+
+
+@lru_cache(maxsize=2048)
+def _numbers_items(text: str) -> bool:
+    return _ITEM.search(text) is not None
 
 
 def _numbers_an_item(found: re.Match[str], text: str, following: int) -> bool:

@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from schemas.canonical import JsonObject
-from schemas.commands import AnyCommand, AskPerson, EndRun, RequestApproval
+from schemas.commands import AnyCommand, AskPerson, Command, EndRun, RequestApproval
 from schemas.envelope import DECIDER
-from schemas.events import CallPlanned, Failure, Passage, RunRequested, Summary, Turn, TurnResult, UserFact
+from schemas.events import CallPlanned, Failure, Fork, Passage, RunRequested, Summary, Turn, TurnResult, UserFact
 from schemas.ids import CommandId, EventId, RunId
 from schemas.messages import Message
 from schemas.policy import Verdict
 from schemas.tools import ToolCall, ToolCard
 
 __all__ = ["Judged", "OpenCall", "Phase", "Plan", "Replied", "RunState", "changed"]
+
+CommandT = TypeVar("CommandT", bound=Command)
 
 Phase: TypeAlias = Literal["new", "gathering", "queued", "deciding", "acting", "closing", "ended"]
 
@@ -77,7 +79,7 @@ class RunState:
     receipts and refusals: by call key, so that the same write is neither done nor asked for twice. doubts: call keys by
     the commands of which nobody knows whether they happened. results: what later turns may use of this one, each with the
     event that tells it. returned: what each call gave, whole; told: what people wrote or approved after the request.
-    writes and spent: what was committed, and its price by currency.
+    writes and spent: what was committed, and its price by currency. copied: answers taken from the run that it leaves.
     """
 
     run: RunId
@@ -117,6 +119,7 @@ class RunState:
     writes: int = 0
     spent: Mapping[str, Decimal] = field(default_factory=dict)
     waited: timedelta = timedelta()
+    copied: int = 0
     answer: str | None = None
     ending: EndRun | None = None
     failure: Failure | None = None
@@ -132,13 +135,33 @@ class RunState:
         """Whether a decider began it that knew no rules for writes, only its agent's `approval`."""
         return self.decider in ("1", "2", "3")
 
+    @property
+    def fork(self) -> Fork | None:
+        """Where it leaves another run; None for one that began by itself."""
+        return self.request.fork if self.request else None
+
+    @property
+    def held(self) -> bool:
+        """Whether it still waits for answers of the run that it leaves: until then nothing is asked of anybody."""
+        fork = self.request.fork if self.request else None
+        return fork is not None and self.copied < fork.copied
+
+    @property
+    def forked(self) -> bool:
+        """Whether it has left the other run and goes on by itself."""
+        return self.fork is not None and not self.held
+
     def approvals(self) -> dict[CommandId, RequestApproval]:
         """The approvals that wait for a person, by the command that asks."""
-        return {id: command for id, command in self.outstanding.items() if isinstance(command, RequestApproval)}
+        return {} if self.held else self.asked(RequestApproval)
 
     def questions(self) -> dict[CommandId, AskPerson]:
         """What tools want to know of a person, by the command that asks."""
-        return {id: command for id, command in self.outstanding.items() if isinstance(command, AskPerson)}
+        return {} if self.held else self.asked(AskPerson)
+
+    def asked(self, kind: type[CommandT]) -> dict[CommandId, CommandT]:
+        """The commands of a kind that have no answer."""
+        return {id: command for id, command in self.outstanding.items() if isinstance(command, kind)}
 
     def plan_of(self, approval: RequestApproval) -> Plan | None:
         """The plan that an approval is about."""
@@ -162,5 +185,5 @@ else:
     def changed(state: RunState, **fields: object) -> RunState:
         """`dataclasses.replace` without its walk through thirty fields, since a fold does this several times a fact."""
         copy = object.__new__(RunState)
-        vars(copy).update(vars(state), **fields)
+        object.__setattr__(copy, "__dict__", vars(state) | fields)
         return copy

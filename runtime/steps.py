@@ -8,10 +8,12 @@ from runtime.state import OpenCall, RunState, changed
 from schemas.commands import AnyCommand, AskPerson, CallTool, JudgeCall, PlanCall, RequestApproval
 from schemas.envelope import Fact
 from schemas.events import Event, RunRequested
-from schemas.tools import ToolCall
+from schemas.tools import ToolCall, ToolCard
 
 Step: TypeAlias = tuple[RunState, tuple[AnyCommand, ...]]
 NOTHING: tuple[AnyCommand, ...] = ()
+RECORDED_LANE = "recorded"
+"""The host of tools that answers a fork's calls from the log of the run that it leaves."""
 
 _EventT = TypeVar("_EventT", bound=Event)
 
@@ -35,6 +37,11 @@ def call_of(command: AnyCommand) -> ToolCall:
     if isinstance(command, PlanCall | JudgeCall | CallTool | RequestApproval | AskPerson):
         return command.call
     raise ValueError(f"{type(command).__name__} is about no call")
+
+
+def host_of(state: RunState, card: ToolCard) -> str:
+    """The lane that a run's calls of a tool go to: a fork asks the log first."""
+    return card.lane if state.fork is None else RECORDED_LANE
 
 
 def kept(state: RunState, open_call: OpenCall) -> RunState:

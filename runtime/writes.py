@@ -10,7 +10,7 @@ from runtime.calls import acted, call_tool, earlier, not_done, observe, opened
 from runtime.grounding import sources_of, ungrounded
 from runtime.spending import beyond, counted, price_of
 from runtime.state import Judged, OpenCall, Plan, RunState, changed
-from runtime.steps import NOTHING, Step, call_of, expect, kept, request_of
+from runtime.steps import NOTHING, RECORDED_LANE, Step, call_of, expect, host_of, kept, request_of
 from runtime.waiting import clock_goes_on, waited
 from schemas.commands import AnyCommand, JudgeCall, KeepGrant, PlanCall, RequestApproval, StartTimer
 from schemas.envelope import Fact
@@ -25,7 +25,7 @@ def write(state: RunState, call: ToolCall, card: ToolCard) -> Step:
     known = earlier(state, call)
     if known:
         return observe(state, call, known), NOTHING
-    plan = PlanCall(call=call, card_hash=card.hash(), host=card.lane)
+    plan = PlanCall(call=call, card_hash=card.hash(), host=host_of(state, card))
     if state.before_4:
         return opened(state, call, card), (plan,)
     budget = request_of(state).agent.budget
@@ -34,18 +34,26 @@ def write(state: RunState, call: ToolCall, card: ToolCard) -> Step:
     nowhere = ungrounded(call, card, sources_of(state))
     state = opened(state, call, card)
     state = kept(state, replace(state.open_calls[call.id], ungrounded=nowhere))
+    if state.forked:  # what happens nowhere is charged to no limit, so no rules are asked
+        return state, (plan,)
     return state, (plan, JudgeCall(call=call, effect=card.effect, tool_lane=card.lane, ungrounded=nowhere))
 
 
 def planned(state: RunState, fact: Fact) -> Step:
-    """What the write would do is known. Before decider 4 the agent's own setting was all there was of rules."""
+    """What the write would do is known. Before decider 4 the agent's own setting was all there was of rules, as in a fork."""
     event = expect(fact, CallPlanned)
     open_call = replace(state.open_calls[call_of(event.command).id], plan=Plan(event=fact.id, planned=event))
-    if state.before_4:
-        asks = policy.needs_approval(request_of(state).agent, open_call.card)
-        verdict = Verdict(outcome="ask" if asks else "allow", rule=policy.AGENT_APPROVAL)
-        open_call = replace(open_call, judged=Judged(event=fact.id, verdict=verdict, priced=False))
+    if state.before_4 or (state.forked and open_call.judged is None):
+        open_call = _by_its_agent(state, fact, open_call)
+    if state.forked and event.command.host != RECORDED_LANE and not simulates(state):  # it never gets further than this
+        return acted(observe(state, open_call.call, only_tried(open_call), fact.id), NOTHING)
     return _decided(state, fact, open_call)
+
+
+def _by_its_agent(state: RunState, fact: Fact, open_call: OpenCall) -> OpenCall:
+    asks = policy.needs_approval(request_of(state).agent, open_call.card)
+    verdict = Verdict(outcome="ask" if asks else "allow", rule=policy.AGENT_APPROVAL)
+    return replace(open_call, judged=Judged(event=fact.id, verdict=verdict, priced=False))
 
 
 def judged(state: RunState, fact: Fact) -> Step:
@@ -69,7 +77,7 @@ def _decided(state: RunState, fact: Fact, open_call: OpenCall) -> Step:
     reason = beyond(state, open_call)
     if reason:
         return acted(observe(state, call, _beyond_budget(reason), *told), NOTHING)
-    if verdict.price_needed and not found.priced:
+    if verdict.price_needed and not found.priced and not state.forked:
         return _judged_again(state, open_call)
     before = plan.planned.before
     if verdict.outcome == "allow" and before is None:
@@ -94,7 +102,7 @@ def _judged_again(state: RunState, open_call: OpenCall) -> Step:
 def _commit(state: RunState, open_call: OpenCall) -> Step:
     if open_call.plan is None:
         raise ValueError("a write without a plan is never committed")
-    return counted(kept(state, open_call), open_call), (call_tool(open_call),)
+    return counted(kept(state, open_call), open_call), (call_tool(state, open_call),)
 
 
 # --- a person -----------------------------------------------------------------------------------------
@@ -139,12 +147,13 @@ def granted(state: RunState, fact: Fact) -> Step:
             state, commands = acted(observe(state, asked.call, _beyond_budget(reason), fact.id), NOTHING)
             return state, (*commands, *clock_goes_on(state))
     state, commands = _commit(state, open_call)
-    return state, (*commands, *_grant(event, asked, fact), *clock_goes_on(state))
+    return state, (*commands, *_grant(state, fact, event), *clock_goes_on(state))
 
 
-def _grant(event: ApprovalGranted, asked: RequestApproval, fact: Fact) -> tuple[AnyCommand, ...]:
-    """A person allowed more than this one call."""
-    if event.scope == "once" or not policy.may_stand(asked):
+def _grant(state: RunState, fact: Fact, event: ApprovalGranted) -> tuple[AnyCommand, ...]:
+    """A person allowed more than this one call; in a fork, of nothing in the world."""
+    asked = event.command
+    if event.scope == "once" or state.fork or not isinstance(asked, RequestApproval) or not policy.may_stand(asked):
         return NOTHING
     return (KeepGrant(call=asked.call, scope=event.scope, approval=fact.id, by=event.by),)
 
@@ -166,7 +175,8 @@ def refused(state: RunState, fact: Fact) -> Step:
 
 def expired(state: RunState, fact: Fact, timer: StartTimer) -> Step:
     """Nobody has answered in time, or no timer can say so."""
-    asked = {id: ask for id, ask in state.approvals().items() if (ask.call.id, ask.expires) == (timer.about, timer.at)}
+    waiting = state.asked(RequestApproval)
+    asked = {id: ask for id, ask in waiting.items() if (ask.call.id, ask.expires) == (timer.about, timer.at)}
     if not asked:
         return state, NOTHING
     left = {id: command for id, command in state.outstanding.items() if id not in asked}
@@ -206,3 +216,35 @@ def _shown(plan: Plan | None) -> str:
     rows = (f"{label}: {text}" for label, text in preview.rows)
     price = (f"price: {preview.price} {preview.currency or ''}".rstrip(),) if preview.price else ()
     return "; ".join((preview.summary, *rows, *price))
+
+
+# --- in a fork ------------------------------------------------------------------------------------------
+
+
+def unasked(state: RunState, fact: Fact) -> Step:
+    """The fork has left the other run: rules that were asked there and had not answered yet are asked no more."""
+    about = {each.call.id for each in state.outstanding.values() if isinstance(each, JudgeCall)}
+    left = {id: each for id, each in state.outstanding.items() if not isinstance(each, JudgeCall)}
+    state, commands = changed(state, outstanding=left), NOTHING
+    for open_call in [each for id, each in state.open_calls.items() if id in about and each.plan and not each.judged]:
+        state, more = _decided(state, fact, _by_its_agent(state, fact, open_call))
+        commands = (*commands, *more)
+    return state, commands
+
+
+def simulates(state: RunState) -> bool:
+    """Whether a fork goes on as if its writes had been done."""
+    return state.fork is not None and state.fork.writes == "simulated"
+
+
+def only_tried(open_call: OpenCall) -> str:
+    """What the model of a fork is told of a write that its log does not hold."""
+    text = "This was not done: the run is a fork of another one, in which nothing is changed."
+    return f"{text} It would do this: {_shown(open_call.plan)}" if open_call.plan else text
+
+
+def simulated(open_call: OpenCall) -> str:
+    """As if it had been done."""
+    plan = open_call.plan
+    done = _shown(plan) if plan else f"The call of {open_call.call.name} was taken as done"
+    return f"Done. {done} (simulated in a fork: nothing was changed)"

@@ -97,6 +97,14 @@ PLACES = (
         "services", "mp.svc.{role}.{verb}", "A question to a service (request and reply); errors come back in headers.",
         "nowhere", ("Question", "Answer"),
     ),
+    Place(
+        "cohortWork", "mp.cohort.work.{cohort}.{n}", "Recorded runs that are to be driven again with something swapped.",
+        "the work queue COHORTS, until they are driven", ("CohortItem",),
+    ),
+    Place(
+        "cohortDone", "mp.cohort.done.{cohort}.{n}", "What that came to: one result an item.",
+        "the work queue COHORTS, until it is kept", ("CohortResults",),
+    ),
     Place("dead", "mp.dead.{role}", "What nobody could read, as it came.", "the stream DEAD, the last 64 MiB", ("Dead",)),
 )  # fmt: skip
 
@@ -111,6 +119,8 @@ TOKENS: dict[str, str] = {
     "command": "The id of the command: 32 hex digits, derived from its cause and its canonical JSON.",
     "tool": "The tool's name.",
     "process": "The name of a process, its own.",
+    "cohort": "16 hex digits: digest of its runs, of what is swapped, and of the code that drives them.",
+    "n": "Which item of the cohort, from 0.",
     "verb": "What is asked, such as stats, runs, find_tools, add_document.",
 }
 
@@ -157,6 +167,26 @@ _PLAIN: dict[str, tuple[str, Object | None]] = {
     "Embedding": ("SHA-256 digests of texts.", {"type": "array", "items": {"type": "string"}}),
     "Question": ("What is asked; every service answers the verb stats.", {"type": "object"}),
     "Answer": ("JSON, or an error: Nats-Service-Error-Code in the headers and {what, why, hint} as the body.", {}),
+    "CohortItem": (
+        "Runs of the log, and what is swapped (infra/cohort/swap.py).",
+        {
+            "type": "object", "required": ["cohort", "item", "tenant", "runs", "swap"],
+            "properties": {
+                "cohort": {"type": "string"}, "item": {"type": "integer", "minimum": 0}, "tenant": {"type": "string"},
+                "runs": {"type": "array", "items": {"type": "string"}}, "swap": {"type": "object"},
+            },
+        },
+    ),
+    "CohortResults": (
+        "A result a run (infra/cohort/driving.py); what it quotes of a sealed run is sealed, too.",
+        {
+            "type": "object", "required": ["cohort", "item", "by", "results"],
+            "properties": {
+                "cohort": {"type": "string"}, "item": {"type": "integer", "minimum": 0}, "by": {"type": "string"},
+                "results": {"type": "array", "items": {"type": "object"}},
+            },
+        },
+    ),
     "Dead": ("The bytes as they came, with the headers Milepost-Why and Milepost-Subject.", None),
 }  # fmt: skip
 
@@ -246,6 +276,10 @@ def _operations() -> Iterator[tuple[str, Json]]:
     yield "retrievalTellsEmbedding", _operation("send", "embedding", ["Embedding"], "No text is embedded twice needlessly.")
     yield "retrievalReadsCards", _operation("receive", "cards", ["ToolCard"], "The catalogue is what the cards make up.")
     yield "servicesAnswerQuestions", _operation("receive", "services", ["Question"], "The answer goes to the reply subject.")
+    yield "cohortsSendWork", _operation("send", "cohortWork", ["CohortItem"], "Whoever has a large cohort shares it out.")
+    driving = _operation("receive", "cohortWork", ["CohortItem"], "A worker drives the runs of an item again.")
+    reply: Object = {"channel": _channel_ref("cohortDone"), "messages": _message_refs("cohortDone", ["CohortResults"])}
+    yield "workersDriveRuns", {**driving, "reply": reply}
     yield "servicesBuryMessages", _operation("send", "dead", ["Dead"], "What cannot be read is kept with the reason.")
 
 
@@ -299,7 +333,7 @@ def answers_to(command: type[Command]) -> list[str]:
 def stated_by(event: type[Event]) -> list[str]:
     """The roles that may state an event: who was asked, or whom it belongs to."""
     if event is CancelRequested:
-        return ["client", "memory"]
+        return ["client", "memory", "recorder"]
     answered = _answered(event)
     return sorted({command.role for command in answered} | ({event.role} if len(answered) != 1 else set()))
 

@@ -24,6 +24,7 @@ ID_LENGTH = 32
 _SMALL = 64 * 1024
 _NUL = b"\\u0000"
 _TOO_DEEP = b"\n" + b"  " * MAX_DEPTH
+_AS_IT_IS = frozenset({str, int, bool, type(None)})  # what orjson writes as RFC 8785 asks; most of all values are such
 _CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 
 
@@ -32,12 +33,11 @@ def digest(*parts: str | bytes) -> str:
 
     The prefix keeps ("ab", "c") and ("a", "bc") apart.
     """
-    sha = hashlib.sha256()
+    framed: list[bytes] = []
     for part in parts:
         raw = part.encode() if isinstance(part, str) else part
-        sha.update(len(raw).to_bytes(8, "big"))
-        sha.update(raw)
-    return sha.hexdigest()[:ID_LENGTH]
+        framed += (len(raw).to_bytes(8, "big"), raw)
+    return hashlib.sha256(b"".join(framed)).hexdigest()[:ID_LENGTH]
 
 
 def canonical(value: object) -> bytes:
@@ -57,17 +57,17 @@ def canonical(value: object) -> bytes:
 def _plain(value: object) -> object:
     """The value with its floats already written; TypeError for what orjson does not write as RFC 8785 asks."""
     kind = type(value)
-    if kind is str or kind is int or kind is bool or value is None:
+    if kind in _AS_IT_IS:
         return value
-    if isinstance(value, float):
-        return _number(value)
     if kind is dict:
         pairs: dict[str, object] = value  # type: ignore[assignment]  # join refuses other keys
         if not "".join(pairs).isascii():
             raise TypeError("RFC 8785 sorts keys by UTF-16 units, orjson by code points")
-        return {key: _plain(inner) for key, inner in pairs.items()}
+        return {key: inner if type(inner) in _AS_IT_IS else _plain(inner) for key, inner in pairs.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
+        return [inner if type(inner) in _AS_IT_IS else _plain(inner) for inner in value]
+    if isinstance(value, float):
+        return _number(value)
     raise TypeError(f"{kind.__name__} is no JSON")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 import orjson
@@ -117,6 +118,7 @@ def source_of(role: Role, instance: str) -> str:
     return f"/milepost/{role}/{instance}"
 
 
+@lru_cache(maxsize=1024)  # processes that speak are few
 def role_of(source: str) -> str:
     """The role in a source; ProtocolError if the source has another form."""
     parts = source.split("/")
@@ -247,7 +249,7 @@ def checked_fact(envelope: Fact | Order | Envelope[Sealed]) -> Fact:
 def speakers(event: Event) -> frozenset[str]:
     """The roles that may state an event: who was asked, or whom the event belongs to."""
     if isinstance(event, CancelRequested):
-        return frozenset({"client", "memory"})
+        return frozenset({"client", "memory", "recorder"})  # the recorder calls off a fork that cannot be
     if isinstance(event, StepFailed):  # the conductor states it for a command that cannot be sent
         return frozenset({event.command.role, event.role})
     return frozenset({event.command.role if isinstance(event, Answered) else event.role})

@@ -25,6 +25,10 @@ class MilepostError(Exception):
         return "\n".join(parts)
 
 
+class Mistyped(MilepostError):
+    """What a person asked for is written wrongly; nothing was done."""
+
+
 class ProtocolError(MilepostError):
     """A message, subject, id or file does not follow the protocol; it is refused or parked, never acted on."""
 

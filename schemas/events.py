@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, ClassVar, Literal, TypeAlias, get_args
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from schemas.agent import AgentSpec
 from schemas.canonical import JsonObject
@@ -29,7 +29,7 @@ from schemas.commands import (
 from schemas.ids import CANCEL_SLOT, END_SLOT, RELEASE_SLOT, REQUEST_SLOT, Text, Token
 from schemas.messages import Generation, Origin
 from schemas.policy import Scope, Verdict
-from schemas.receipts import Receipt
+from schemas.receipts import Endorsement, Receipt
 from schemas.tools import Before, Grown, Preview, Question, ToolCard, ToolResult, Value
 
 
@@ -92,7 +92,7 @@ class Fork(Value):
     event: str
     root: str
     copied: int = Field(ge=0)
-    began: datetime
+    began: AwareDatetime
     answers: dict[str, JsonObject] = Field(default_factory=dict)
     tools: tuple[ToolCard, ...] | None = None
     reads: Literal["recorded", "live"] = "recorded"
@@ -123,7 +123,7 @@ class RunRequested(Grown, Event):
 
 
 class CancelRequested(Event):
-    """Somebody asked to stop the run: the client, or a newer turn that interrupts it."""
+    """Somebody asked to stop the run: the client, a newer turn that interrupts it, or the recorder, a fork that cannot be."""
 
     role: ClassVar[Role] = "client"
     origin: ClassVar[Origin] = "user"
@@ -517,20 +517,23 @@ class AnswerCopied(Event):
     answer: Annotated[Recorded, Field(discriminator="kind")]
     run: str
     event: str
-    at: datetime
+    at: AwareDatetime
     changed: bool = False
 
 
 class RunSealed(Event):
     """The recorder has counted and signed what happened in the run; it stands in the slot that `seal_slot` gives.
 
-    signature: Ed25519 over the receipt, base64.
+    signature: Ed25519 over the receipt, base64. nodes: of the tree, at its lowest level that has 256 of them at most, base64:
+    they tell where something was changed, and the root proves them. endorsements: from the recorder's first key to this one.
     """
 
     role: ClassVar[Role] = "recorder"
     kind: Literal["RunSealed"] = "RunSealed"
     receipt: Receipt
     signature: str
+    nodes: str = ""
+    endorsements: tuple[Endorsement, ...] = ()
 
 
 AnyEvent: TypeAlias = (

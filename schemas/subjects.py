@@ -16,6 +16,8 @@ Beats     mp.beat.{lane}                           a host of tools lives (core)
 Refused   mp.refused.{tenant}.{lane}.{tool}        the catalogue did not take a card (core)
 Embedding mp.embedding.{process}                   which texts a process gives vectors to, so that others do not (core)
 Services  mp.svc.{role}.{verb}                     questions to a service (core request and reply)
+Cohorts   mp.cohort.work.{cohort}.{n}              runs that are to be driven again, a work queue
+          mp.cohort.done.{cohort}.{n}              what that came to: one result an item
 Dead      mp.dead.{role}                           what could not be read, as it came
 
 The slot of a fact is the id of the command it answers, or one of request, cancel, release, end, seal. Since a slot's
@@ -25,6 +27,7 @@ subject takes one message for ever, a command has one result and a run has one e
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from schemas.commands import Role
 from schemas.errors import ProtocolError
@@ -34,11 +37,14 @@ ROOT = "mp"
 COMMAND_STREAM = "COMMANDS"
 CARD_STREAM = "CARDS"
 DEAD_STREAM = "DEAD"
+COHORT_STREAM = "COHORTS"
 RUN_STREAM_PREFIX = "RUNS_"
 
 COMMAND_SUBJECTS = f"{ROOT}.cmd.>"
 CARD_SUBJECTS = f"{ROOT}.card.>"
 DEAD_SUBJECTS = f"{ROOT}.dead.>"
+COHORT_SUBJECTS = f"{ROOT}.cohort.>"
+COHORT_WORK = f"{ROOT}.cohort.work.>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,11 @@ def segment_subjects(segment: str) -> str:
     return f"{ROOT}.ev.{checked_token(segment, 'segment')}.>"
 
 
+def partition_subjects(segment: str, partition: int) -> str:
+    """Every fact of a partition of a segment."""
+    return f"{ROOT}.ev.{checked_token(segment, 'segment')}.{partition}.>"
+
+
 def run_subjects(run: RunId) -> str:
     """Every fact of a run."""
     return f"{ROOT}.ev.{segment_of_run(run)}.{partition_of(run)}.{checked_run(run)}.>"
@@ -120,6 +131,11 @@ def run_subjects(run: RunId) -> str:
 def request_subjects(segment: str) -> str:
     """The first fact of every run of a segment."""
     return f"{ROOT}.ev.{checked_token(segment, 'segment')}.*.*.*.client.request"
+
+
+def end_subjects(segment: str) -> str:
+    """The end of every run of a segment."""
+    return f"{ROOT}.ev.{checked_token(segment, 'segment')}.*.*.*.conductor.end"
 
 
 def role_commands(role: Role, lane: str) -> str:
@@ -224,3 +240,13 @@ def question(role: Role, verb: str) -> str:
 def dead(role: str) -> str:
     """Where messages go that nobody could read."""
     return f"{ROOT}.dead.{checked_token(role)}"
+
+
+def cohort_work(cohort: str, item: int | Literal["*"]) -> str:
+    """Where an item of a cohort waits to be worked on; `*` names all of them."""
+    return f"{ROOT}.cohort.work.{checked_token(cohort, 'cohort')}.{item}"
+
+
+def cohort_done(cohort: str, item: int | Literal["*"]) -> str:
+    """Where the result of an item waits to be kept; `*` names all of them."""
+    return f"{ROOT}.cohort.done.{checked_token(cohort, 'cohort')}.{item}"

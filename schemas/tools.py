@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Annotated, ClassVar, Literal, TypeAlias, cast
+from collections.abc import Mapping
+from functools import cache, cached_property
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias, cast
 
 from pydantic import (
     BaseModel,
@@ -52,16 +53,17 @@ class Grown(Value):
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
         said: dict[str, object] = dump(self)
-        for name, default in _later(type(self)).items():
-            if getattr(self, name) == default:
+        values = self.__dict__
+        for name, default in _later(type(self)):
+            if values[name] == default:
                 said.pop(name, None)
         return said
 
 
 @cache
-def _later(kind: type[Grown]) -> dict[str, object]:
+def _later(kind: type[Grown]) -> tuple[tuple[str, object], ...]:
     """The fields that came later, with their defaults: compared in every dump, and given to nobody."""
-    return {name: kind.model_fields[name].get_default(call_default_factory=True) for name in kind.LATER}
+    return tuple((name, kind.model_fields[name].get_default(call_default_factory=True)) for name in kind.LATER)
 
 
 class Cost(Value):
@@ -104,7 +106,16 @@ class ToolCard(Grown):
 
     def hash(self) -> str:
         """Digest over the whole card: what a run pins."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> str:
         return digest("card", canonical(self.model_dump(mode="json")))
+
+    def model_copy(self, *, update: Mapping[str, object] | None = None, deep: bool = False) -> Self:
+        copy = super().model_copy(update=update, deep=deep)
+        vars(copy).pop("_hash", None)  # of the card that it is a copy of
+        return copy
 
 
 class Beat(Value):

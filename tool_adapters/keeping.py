@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Mapping
 
 from runtime.errors import Retryable
@@ -36,7 +37,8 @@ def keeper(payloads: Payloads, tenant: str, datakey: str | None) -> Keep:
 
     async def keep(data: bytes, *, kind: PartKind, media_type: str, name: str | None = None) -> Part:
         ref = await payloads.put(data, tenant=tenant, datakey=datakey)
-        return Part(kind=kind, ref=ref, media_type=media_type, name=name, size=len(data))
+        sha256 = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+        return Part(kind=kind, ref=ref, media_type=media_type, name=name, size=len(data), sha256=sha256)
 
     return keep
 

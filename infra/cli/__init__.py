@@ -17,12 +17,13 @@ def main() -> None:
     import typer
 
     from infra.cli.app import app
-    from schemas.errors import MilepostError, first_error
+    from schemas.errors import MilepostError, Mistyped, first_error
 
     try:
         code = app(prog_name="milepost", standalone_mode=False)
     except* MilepostError as group:
-        _fail(first_error(group), 1)
+        error = first_error(group)
+        _fail(error, 2 if isinstance(error, Mistyped) else 1)
     except* typer.TyperException as group:
         _fail_mistyped(group)
     except* (KeyboardInterrupt, typer.Abort):

@@ -11,7 +11,7 @@ from typing import get_args
 from pydantic import BaseModel, ValidationError
 
 from schemas.agent import AgentSpec
-from schemas.canonical import read_json
+from schemas.canonical import Json, checked, read_json
 from schemas.errors import MilepostError, ProtocolError
 
 LIMIT = 1024 * 1024
@@ -22,7 +22,7 @@ class BadAgent(MilepostError):
 
 
 def agent_from(file: Path | None, tools: Sequence[str] = ()) -> AgentSpec:
-    """The agent of a TOML or JSON file (the default one without), with more tools that it always offers. Raises BadAgent."""
+    """The agent of a TOML, YAML or JSON file, or the default one; tools: more that it always offers. Raises BadAgent."""
     spec = _read(file) if file else AgentSpec()
     more = tuple(dict.fromkeys((*spec.tools, *tools)))
     return spec.model_copy(update={"tools": more})
@@ -47,16 +47,27 @@ def _values(file: Path) -> Mapping[str, object]:
         raw = file.read_bytes()
         if file.suffix == ".toml":
             return tomllib.loads(raw.decode())
-        values = read_json(raw, limit=LIMIT)
+        values = _yaml(raw) if file.suffix in (".yaml", ".yml") else read_json(raw, limit=LIMIT)
     except OSError as error:
         raise BadAgent(f"{file} cannot be read.", why=error.strerror or str(error), hint="check the path") from error
     except (ProtocolError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         why = error.why or error.what if isinstance(error, ProtocolError) else str(error)
-        hint = "an agent is a .toml or .json file with fields such as instructions and tools"
+        hint = "an agent is a .toml, .yaml or .json file with fields such as instructions and tools"
         raise BadAgent(f"{file} holds no agent.", why=why, hint=hint) from error
     if not isinstance(values, dict):
         raise BadAgent(f"{file} holds no agent.", why="it is no JSON object")
     return values
+
+
+def _yaml(raw: bytes) -> object:
+    """Raises ProtocolError."""
+    import yaml
+
+    try:
+        values: Json = yaml.safe_load(raw[:LIMIT])
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ProtocolError("The file is no YAML.", why=str(error)[:300]) from error
+    return checked(values)
 
 
 def _unknown(values: Mapping[str, object], kind: type[BaseModel], prefix: str = "") -> Iterator[str]:

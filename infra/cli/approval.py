@@ -25,8 +25,13 @@ VALUE = 400
 _EFFECTS: dict[Effect, str] = {"read": "dim", "write": "yellow", "destructive": "bold white on red"}
 
 
-def approval_card(asked: RequestApproval, preview: Preview | None, open_call: OpenCall | None = None) -> Panel:
-    """What a person approves. open_call: the call as the run holds it, for its tool's title and effect."""
+def approval_card(
+    asked: RequestApproval, preview: Preview | None, open_call: OpenCall | None = None, *, fork: bool = False
+) -> Panel:
+    """What a person approves. open_call: the call as the run holds it, for its tool's title and effect.
+
+    fork: the run is a fork, in which nothing of it happens.
+    """
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")
@@ -47,6 +52,8 @@ def approval_card(asked: RequestApproval, preview: Preview | None, open_call: Op
     summary = plain(preview.summary if preview else asked.call.name, "bold")
     title = plain(say("title", tool=title_of(asked, open_call)))
     border = "red" if doubts_of(asked, effect) else "yellow"
+    if fork:
+        summary = plain(say("fork nothing"), "bold yellow") + plain("\n") + summary
     return Panel.fit(Group(summary, rows), title=title, title_align="left", border_style=border)
 
 

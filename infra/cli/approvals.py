@@ -104,7 +104,8 @@ def show(run: Run, id: Approval = None, home: Home = None, json: Json = False) -
         if isinstance(each.asked, RequestApproval):
             open_call = each.state.open_calls.get(each.asked.call.id)
             plan = each.state.plan_of(each.asked)
-            out.print(approval_card(each.asked, plan.planned.preview if plan else None, open_call))
+            fork = each.state.fork is not None
+            out.print(approval_card(each.asked, plan.planned.preview if plan else None, open_call, fork=fork))
             out.print(approval_details(each.asked, open_call))
             out.print(plain(f"milepost approvals approve {each.state.run} {each.id}", "magenta"))
         else:

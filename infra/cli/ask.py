@@ -62,10 +62,10 @@ def ask(
     from infra.cli.agents import agent_from
 
     use_json(json)
-    answers = _answers(yes, no, yes_to)
+    answers = answers_from(yes, no, yes_to)
     task = _checked(sys.stdin.read() if task == "-" else task)
     turn = _turn(task, agent_from(agent, tool or ()), answers, _doubts(yes_to), conversation, key, follow, home)
-    code = _code(turn)
+    code = exit_code(turn)
     if code:
         raise typer.Exit(code)
 
@@ -78,7 +78,7 @@ def chat(
     from infra.cli.agents import agent_from
 
     use_json(json)
-    answers, spec = _answers(yes, no, yes_to), agent_from(agent, tool or ())
+    answers, spec = answers_from(yes, no, yes_to), agent_from(agent, tool or ())
     conversation = conversation or _new_conversation()
     if at_terminal():
         import readline  # noqa: F401  # input() edits lines and remembers them
@@ -130,7 +130,8 @@ def _turn(
     return connected(work, home)
 
 
-def _code(turn: Turn) -> int:
+def exit_code(turn: Turn) -> int:
+    """How a turn ended, for a shell: 0 answered, 1 failed or cancelled, 3 it waits for an answer, 130 left with ctrl-C."""
     if turn.state.outcome == "completed":
         return 0
     if turn.interrupted:
@@ -138,7 +139,8 @@ def _code(turn: Turn) -> int:
     return WAITING if turn.waits else 1
 
 
-def _answers(yes: bool, no: bool, yes_to: list[YesToDoubt] | None) -> Answers:
+def answers_from(yes: bool, no: bool, yes_to: list[YesToDoubt] | None) -> Answers:
+    """Who answers what the run asks: the command line, the person at the terminal, or nobody here. Raises MilepostError."""
     if (yes or yes_to) and no:
         raise MilepostError("--yes and --no say opposite things.", hint="give one of them, or none to be asked")
     if yes_to and not yes:

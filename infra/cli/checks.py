@@ -230,6 +230,8 @@ async def running(settings: Settings) -> AsyncIterator[Finding]:
                 yield finding
             yield await lag(world)
             yield await dead_letters(world)
+            for finding in await archive(world):
+                yield finding
     except NotRunning:
         yield Finding("stack", "warn", f"the one in {settings.home} is still starting", "milepost status")
     except MilepostError as error:
@@ -328,6 +330,31 @@ async def dead_letters(world: World) -> Finding:
     if not count:
         return Finding("dead letters", "ok", "none")
     return Finding("dead letters", "warn", f"{count} messages nobody could read", f"nats stream view {subjects.DEAD_STREAM}")
+
+
+async def archive(world: World) -> list[Finding]:
+    """Whether evidence may be lost: segments that are not archived or not verified, and a log that runs full."""
+    from infra.archive.overview import room, rows
+    from infra.archive.store import open_store
+    from infra.cli.archive import alarm_text
+
+    settings = world.settings
+    here = settings.home if (settings.home / "nats").is_dir() else None
+    try:
+        store = open_store(settings.archive) if settings.archive.to else None
+        segments = await rows(world.connection, store, settings.archive, world.clock.now())
+        alarms = [
+            *(alarm for row in segments for alarm in row.alarms),
+            *await room(world.connection, settings.archive, home=here, monitor=settings.nats.monitor),
+        ]
+    except MilepostError as error:
+        return [Finding("archive", "fail", f"{error.what} {error.why}".strip(), error.hint)]
+    found = [Finding("archive", "warn", alarm_text(alarm), "milepost archive ls") for alarm in alarms]
+    if store is None:
+        how = "set MILEPOST_ARCHIVE_TO to a folder or s3://BUCKET/PREFIX; docs/archive.md"
+        return [*found, Finding("archive", "ok", "none is set: closed segments stay in the log", how)]
+    kept = sum(row.archived is not None for row in segments)
+    return found or [Finding("archive", "ok", f"{kept} segments in {store.place}, {len(segments)} in all")]
 
 
 # --- programs -------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from infra import logs
 from infra.cli.options import settings_from
@@ -20,6 +20,9 @@ from schemas.commands import Role
 from schemas.errors import MilepostError, ProtocolError
 from schemas.ids import RunId, checked_run
 from services.recorder.ports import RunFilter, RunSummary
+
+if TYPE_CHECKING:
+    from infra.archive.whole import WholeLog
 
 T = TypeVar("T")
 
@@ -64,17 +67,9 @@ async def ask_list(world: World, role: Role, verb: str, question: object = None,
 
 async def list_runs(world: World, which: RunFilter, limit: int) -> list[RunSummary]:
     """Runs of this tenant, newest first, page by page."""
-    found: list[RunSummary] = []
-    which = which.model_copy(update={"tenant": world.settings.tenant})
-    while len(found) < limit:
-        count = min(_PAGE, limit - len(found))
-        asked = {"which": which.model_dump(mode="json"), "limit": count}
-        page = [RunSummary.model_validate(each) for each in await ask_list(world, "recorder", "runs", asked)]
-        found.extend(page)
-        if len(page) < count:
-            break
-        which = which.model_copy(update={"before": page[-1].started})
-    return found
+    from infra.cli.run_query import matching
+
+    return [each async for each in matching(world, which, limit)]
 
 
 async def find_run(world: World, name: str) -> RunId:
@@ -82,7 +77,7 @@ async def find_run(world: World, name: str) -> RunId:
     if len(name) < SHORTEST or len(name) >= len("YYYYMM-") + 32:
         return checked_run(name)
     runs = await list_runs(world, RunFilter(), _PAGE * _PAGES)
-    found = [each.run for each in runs if each.run.startswith(name)]
+    found = [each.run for each in runs if each.run.startswith(name)] or await _archived_beginning(world, name)
     if len(found) == 1:
         return checked_run(found[0])
     if found:
@@ -91,12 +86,45 @@ async def find_run(world: World, name: str) -> RunId:
 
 
 async def events_of(world: World, name: str) -> tuple[RunId, list[tuple[Stored, bytes]]]:
-    """A run's facts, each with its bytes as stored. Raises UnknownRun, and what find_run raises."""
+    """A run's facts, each with its bytes as stored: from the log, else from the archive, else from a file that was imported.
+
+    Raises UnknownRun, ArchiveError, BadArchive, BadExport, and what find_run raises.
+    """
     run = await find_run(world, name)
-    facts = await world.log.read_both(run)
+    facts = await whole_log(world).read_both(run)
     if not facts:
-        raise UnknownRun(f"There is no run {run}.", why="no log holds it", hint="milepost runs ls")
+        from infra.exports.imported import open_imported
+
+        imported = open_imported(world.settings.home, run)
+        facts = list(imported.both) if imported else []
+    if not facts:
+        why = "neither the log nor the archive holds it" if world.settings.archive.to else "no log holds it"
+        raise UnknownRun(f"There is no run {run}.", why=why, hint="milepost runs ls")
     return run, facts
+
+
+def whole_log(world: World) -> WholeLog:
+    """The log, and behind it the archive if one is set: for whoever only reads. Raises ArchiveError."""
+    from infra.archive import whole
+
+    return whole.whole_log(world.log, world.keyring, world.settings.archive, world.settings.tenant)
+
+
+def whole_client(client: Client, world: World) -> Client:
+    """A client that can read archived runs, too; what it says goes into the log."""
+    return Client(whole_log(world), client.bus, world.clock, tenant=client.tenant, user=client.user)
+
+
+async def _archived_beginning(world: World, name: str) -> list[str]:
+    """Archived runs whose ids begin so: the index knows them no longer if it was made anew without them."""
+    from infra.archive.layout import is_segment
+    from infra.archive.reading import ArchivedTenant
+
+    segment = name[:6]
+    store = whole_log(world).archive if world.settings.archive.to and is_segment(segment) else None
+    if store is None:
+        return []
+    return [*await asyncio.to_thread(ArchivedTenant(store, world.settings.tenant).beginning, segment, name)]
 
 
 def short_id(run: str) -> str:

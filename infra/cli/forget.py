@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LOOK_S = 0.3
 OUT_OF_REACH = (
     "backups, and what database files and their write-ahead log hold until it is overwritten",
-    "files that `runs export` wrote: each holds the key of its run",
+    "files that `runs export` wrote, also those in the folder imported/: each holds the key of its run",
     "what went to others: remote models, tools and the cloud that they changed, and notes of your own",
     "what another user's run quotes of theirs",
 )

@@ -1,4 +1,4 @@
-"""Keys: which ones sign and verify the rights to call tools, and how the signing one is changed."""
+"""Keys: which ones sign and verify rights to call tools, and receipts of runs, and how the signing ones are changed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from schemas.errors import MilepostError
 if TYPE_CHECKING:
     from pathlib import Path
 
-keys = typer.Typer(no_args_is_help=True, help="Keys that stand behind calls.")
+keys = typer.Typer(no_args_is_help=True, help="Keys that stand behind calls and receipts.")
+receipts = typer.Typer(no_args_is_help=True, help="The key that signs receipts of runs.")
 capability = typer.Typer(no_args_is_help=True, help="The key that signs rights to call tools.")
 
 
@@ -21,7 +22,10 @@ def add_to(app: typer.Typer) -> None:
     """Add this file's commands."""
     capability.command()(show)
     capability.command()(rotate)
+    receipts.command("show")(show_receipts)
+    receipts.command("rotate")(rotate_receipts)
     keys.add_typer(capability, name="capability")
+    keys.add_typer(receipts, name="receipts")
     app.add_typer(keys, name="keys")
 
 
@@ -72,3 +76,57 @@ def _file(home: Path | None) -> Path:
             hint="change it there, and MILEPOST_CAPABILITY_KEYS of the hosts, first",
         )  # fmt: skip
     return capability_file(settings)
+
+
+# --- receipts -------------------------------------------------------------------------------------
+
+
+def show_receipts(home: Home = None, json: Json = False) -> None:
+    """Show the recorder's public keys, the first one to sign above: give recorder.pub to whoever verifies elsewhere."""
+    from infra.cli.show import local
+    from infra.receipt_keys import RecorderKeys, path_to, public_file, shown
+
+    use_json(json)
+    file = _receipt_file(home)
+    pairs = RecorderKeys(file)
+    signing, public = pairs.signing().id, pairs.public()
+    if as_json():
+        print_json({"signing": signing, "file": str(public_file(file)), **public.model_dump(mode="json")})
+        return
+    rows = [
+        (each.key, "signs" if each.key == signing else "has signed", local(each.since),
+         ", ".join(step.by for step in path_to(each.key, public.endorsements)[-1:]), each.public)
+        for each in public.keys
+    ]  # fmt: skip
+    print_table(("id", "state", "since", "endorsed by", "public key"), rows)
+    console().print(plain(f"milepost verify FILE --key {shown(public.by_id())[0]}", "dim"))
+
+
+def rotate_receipts(home: Home = None, json: Json = False) -> None:
+    """Sign receipts with a new key from now on, which the old one endorses; running recorders take it up by themselves."""
+    from infra.receipt_keys import public_file, rotate
+
+    use_json(json)
+    file = _receipt_file(home)
+    key = rotate(file)
+    if as_json():
+        print_json({"signing": key.id, "file": str(public_file(file))})
+        return
+    console().print(plain(f"{key.id} signs from now on; what the old ones have signed stays good"))
+    console().print(
+        plain(f"who trusts an older key follows their endorsements; all of them stand in {public_file(file)}", "dim")
+    )
+
+
+def _receipt_file(home: Path | None) -> Path:
+    """Where the key stands. Raises MilepostError if it is given as a setting: then it is changed there."""
+    from infra.cli.options import settings_from
+    from infra.receipt_keys import key_file
+
+    settings = settings_from(home).settings
+    if settings.receipts.key:
+        raise MilepostError(
+            "The key that signs receipts is given as a setting.",
+            why="MILEPOST_RECEIPTS_KEY is set, so there is no file to change", hint="change it there",
+        )  # fmt: skip
+    return key_file(settings)

@@ -36,7 +36,9 @@ def result_of(state: RunState, facts: Sequence[Stored], below: Sequence[RunState
     """
     request = state.request
     waits = state.outcome == "open" and any(each.outcome == "waiting" for each in below)
-    told = {"children": [_child(each) for each in below]} if below else {}
+    told: dict[str, object] = {"children": [_child(each) for each in below]} if below else {}
+    if state.fork:
+        told["fork"] = {"run": state.fork.run, "at": state.fork.at, "changed": state.fork.changed}
     return {
         "run": state.run, "conversation": request.conversation if request else None,
         "outcome": "waiting" if waits else state.outcome,

@@ -2,59 +2,73 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from infra.cli.approvals import Approval, By, HowFar, Reach
 from infra.cli.options import Home, Json, Run
+from infra.cli.run_query import (
+    AgentOption,
+    ConversationOption,
+    CostOver,
+    ForkOf,
+    Forks,
+    ModelOption,
+    Query,
+    SinceOption,
+    StatusOption,
+    TextOption,
+    TokensOver,
+    ToolOption,
+    UntilOption,
+    UserOption,
+)
 from infra.cli.show import as_json, console, local, outcome, plain, print_json, print_table, use_json
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from infra.wiring import World
     from runtime.client import Client
     from schemas.ids import RunId
     from services.recorder.ports import RunSummary
 
-runs = typer.Typer(no_args_is_help=True, help="List, show, follow, answer, cancel and export runs.")
-
-
-class Status(StrEnum):
-    """What `runs ls --status` may ask for."""
-
-    open = "open"
-    waiting = "waiting"
-    completed = "completed"
-    failed = "failed"
-    cancelled = "cancelled"
+runs = typer.Typer(no_args_is_help=True, help="List, search, show, follow, answer, cancel and export runs.")
 
 
 def add_to(app: typer.Typer) -> None:
     """Add this file's commands."""
-    from infra.cli.runs_export import export
+    from infra.cli.runs_export import export, import_
+    from infra.cli.runs_rebuild import rebuild
+    from infra.cli.runs_search import search
     from infra.cli.runs_show import follow, show
 
-    for command in (show, follow, cancel, approve, refuse, export):
+    for command in (search, rebuild, show, follow, cancel, approve, refuse, export):
         runs.command()(command)
     runs.command("ls")(list_)
+    runs.command("import")(import_)
     app.add_typer(runs, name="runs")
 
 
 def list_(
-    status: Annotated[Status | None, typer.Option(show_default=False)] = None,
-    agent: Annotated[str | None, typer.Option(help="Runs of this agent.", show_default=False)] = None,
-    user: Annotated[str | None, typer.Option(help="Runs of this user.", show_default=False)] = None,
-    text: Annotated[str | None, typer.Option(help="Stands in the task or the answer.", show_default=False)] = None,
+    query: Query = None, status: StatusOption = None, agent: AgentOption = None, user: UserOption = None,
+    tool: ToolOption = None, model: ModelOption = None, conversation: ConversationOption = None, text: TextOption = None,
+    since: SinceOption = None, until: UntilOption = None, tokens_over: TokensOver = None, cost_over: CostOver = None,
+    forks: Forks = None, fork_of: ForkOf = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many at most.")] = 20,
     home: Home = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """List runs, newest first."""
+    """List runs, newest first: all, or those that options or words such as agent:ops since:7d choose."""
     from infra.cli.client import connected, list_runs
-    from services.recorder.ports import RunFilter
+    from infra.cli.run_query import filter_of
 
     use_json(json)
-    which = RunFilter(status=status.value if status else None, agent=agent, user=user, text=text)
+    which = filter_of(query or (), {
+        "status": status, "agent": agent, "user": user, "tool": tool, "model": model, "conversation": conversation,
+        "text": text, "since": since, "until": until, "tokens-over": tokens_over, "cost-over": cost_over, "forks": forks,
+        "fork-of": fork_of,
+    })  # fmt: skip
     found = connected(lambda _, world: list_runs(world, which, limit), home)
     if as_json():
         print_json([each.model_dump(mode="json") for each in found])
@@ -67,29 +81,32 @@ def list_(
 def _print_runs(found: list[RunSummary]) -> None:
     """On a terminal the columns that leave room for the task; elsewhere all of them, with whole ids.
 
-    ↳ marks the run of an agent that another one asked.
+    Tokens and cost stand there if any run has some. ↳ marks the run of an agent that another one asked, ⑂ a fork.
     """
     from infra.cli.client import short_id
     from runtime.children import is_child
     from runtime.timeline import short
 
+    narrow = console().is_terminal
+
     def task(each: RunSummary) -> str:
-        return ("↳ " if is_child(each.conversation) else "") + short(each.task, 200)
+        return "⑂ " * bool(each.fork_of) + "↳ " * is_child(each.conversation) + short(each.task, 200)
 
-    def took(each: RunSummary) -> str:
-        return f"{(each.ended - each.started).total_seconds():.1f} s" if each.ended else ""
-
-    if console().is_terminal:
-        rows = [
-            (short_id(each.run), outcome(each.status), local(each.started)[5:16], took(each), each.agent, task(each))
-            for each in found
-        ]
-        print_table(("run", "status", "started", "took", "agent", "task"), rows, right=("took",))
-        return
-    whole = [
-        (each.run, outcome(each.status), local(each.started), took(each), each.agent, each.user, task(each)) for each in found
-    ]
-    print_table(("run", "status", "started", "took", "agent", "user", "task"), whole, right=("took",))
+    columns: dict[str, list[Text | str]] = {
+        "run": [short_id(each.run) if narrow else each.run for each in found],
+        "status": [outcome(each.status) for each in found],
+        "started": [local(each.started)[5:16] if narrow else local(each.started) for each in found],
+        "took": [f"{(each.ended - each.started).total_seconds():.1f} s" if each.ended else "" for each in found],
+        "agent": [each.agent for each in found],
+    }
+    if not narrow:
+        columns["user"] = [each.user for each in found]
+    if any(each.tokens for each in found):
+        columns["tokens"] = [f"{each.tokens:,}" if each.tokens else "" for each in found]
+    if any(each.money for each in found):
+        columns["cost"] = [" + ".join(f"{amount} {currency}" for currency, amount in each.money.items()) for each in found]
+    columns["task"] = [task(each) for each in found]
+    print_table(tuple(columns), list(zip(*columns.values(), strict=True)), right=("took", "tokens", "cost"))
 
 
 def cancel(

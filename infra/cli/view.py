@@ -21,6 +21,7 @@ from runtime.payloads import is_ref
 from runtime.policy import may_approve
 from runtime.speech import Delta
 from runtime.state import OpenCall, RunState
+from runtime.steps import RECORDED_LANE
 from runtime.timeline import call_line, short, summary
 from schemas.commands import AskPerson, RequestApproval
 from schemas.envelope import Fact
@@ -134,11 +135,13 @@ class TerminalView:
         self._voice = _Voice()
         self._status: Status | None = None
         self._start: datetime | None = None
+        self._fork = False
 
     def fact(self, update: Update) -> None:
         self._still()
         event = update.stored.fact.body
         self._start = self._start or update.stored.fact.time
+        self._fork = update.state.fork is not None
         if isinstance(event, Generated):
             self._voice.finish(update.stored.fact.slot, "" if event.generation.malformed else event.generation.text)
         self._voice.pause()
@@ -170,7 +173,7 @@ class TerminalView:
         self._still()
         self._voice.pause()
         plan = open_call.plan if open_call else None
-        self._out.print(approval_card(request, plan.planned.preview if plan else None, open_call))
+        self._out.print(approval_card(request, plan.planned.preview if plan else None, open_call, fork=self._fork))
 
     def details(self, request: RequestApproval, open_call: OpenCall | None) -> None:
         self._out.print(approval_details(request, open_call))
@@ -284,7 +287,7 @@ def _lines(event: Event, fact: Fact) -> list[Text]:  # noqa: PLR0912  # one case
         case Generated():
             return [plain("→ ", "cyan") + plain(short(call_line(call), LINE)) for call in event.generation.calls]
         case ToolReturned():
-            again = "done before: " if event.repeated else ""
+            again = "from the log: " if event.command.host == RECORDED_LANE else "done before: " if event.repeated else ""
             said = plain("✓ ", "green") + plain(f"{event.command.call.name}: {again}{short(event.result.text, LINE)}", "dim")
             return [said, *(plain(f"  {fetching(part)}", "dim") for part in event.result.parts if is_ref(part.ref))]
         case ToolFailed() | ToolInDoubt():

@@ -9,7 +9,8 @@ from typing import Protocol
 
 import orjson
 
-from infra.files import exported, load_export, save_export
+from infra.exports.reading import load_export
+from infra.exports.writing import exported, save_export
 from infra.wiring import World
 from runtime.client import Client, Update, answer_of
 from runtime.replay import Replayed, replay

@@ -141,6 +141,15 @@ async def trouble(monitor: str) -> str:
     return body
 
 
+async def most_stored(monitor: str) -> int | None:
+    """How many bytes the server may keep in all; None if it does not say."""
+    with contextlib.suppress(OSError, TimeoutError, ValueError):
+        _, body = await _get(monitor, "/varz")
+        said = json.loads(body).get("jetstream", {}).get("config", {}).get("max_storage")
+        return said if isinstance(said, int) and said > 0 else None
+    return None
+
+
 def has_room(home: Path) -> bool:
     """Whether the disk of the log has the room that the server needs to start."""
     return shutil.disk_usage(home / "nats").free >= _LEAST_FREE

@@ -97,7 +97,7 @@ def _delivery(connection: Connection, pull: Pull, pulled: Pulled, message: M, ga
         await connection.publish(pulled.msg.reply, b"+WPI")
 
     resent = pulled.old or bool(pulled.msg.headers and pulled.msg.headers.get(RESENT))
-    return Delivery(message, pulled.position, pulled.attempt, gap, resent, ack, again, working)
+    return Delivery(message, pulled.position, pulled.attempt, gap, resent, ack, again, working, len(pulled.msg.data))
 
 
 async def _settle(connection: Connection, pull: Pull, pulled: Pulled, word: bytes) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from datetime import datetime
 
 import nats.errors
 import nats.js.errors
@@ -21,9 +22,10 @@ from runtime.errors import Unreachable
 from runtime.log import Delivery, Raw, Stored
 from runtime.sealing import Sealing, in_time
 from schemas import subjects
-from schemas.envelope import Fact, decode_fact, encode
+from schemas.envelope import Envelope, Fact, Order, decode, encode
 from schemas.errors import ProtocolError
 from schemas.ids import RunId, segment_of_run
+from schemas.sealing import Sealed
 
 log = structlog.get_logger("infra.jetstream")
 
@@ -76,43 +78,42 @@ class JetStreamLog:
         return found
 
     async def read_raw(self, run: RunId, after: int = 0) -> list[Raw]:
-        found: list[Raw] = []
+        return [raw async for raw in self.messages(segment_of_run(run), subjects.run_subjects(run), after)]
+
+    async def messages(self, segment: str, subject: str, after: int = 0) -> AsyncIterator[Raw]:
+        """The messages of a segment under a subject as they are stored, in order, from the one after that position."""
         more = True
         while more:
-            batch, more = await self._read_batch(run, after)
+            batch, more = await self._read_batch(segment, subject, after)
             for msg in batch:
                 headers = msg.headers or {}
                 after = int(headers["Nats-Sequence"])
-                found.append(Raw(headers["Nats-Subject"], msg.data, after))
-        return found
+                yield Raw(headers["Nats-Subject"], msg.data, after)
 
-    async def _read_batch(self, run: RunId, after: int) -> tuple[list[Msg], bool]:
+    async def _read_batch(self, segment: str, which: str, after: int) -> tuple[list[Msg], bool]:
         """Direct get in batches (ADR-31): one request, many replies, an end of batch."""
         client = self._connection.client
-        subject = f"$JS.API.DIRECT.GET.{subjects.run_stream(segment_of_run(run))}"
-        body = {"batch": READ_BATCH, "seq": after + 1, "next_by_subj": subjects.run_subjects(run)}
+        subject = f"$JS.API.DIRECT.GET.{subjects.run_stream(segment)}"
+        body = {"batch": READ_BATCH, "seq": after + 1, "next_by_subj": which}
         inbox = client.new_inbox()
         batch: list[Msg] = []
-        replies: asyncio.Queue[Msg] = asyncio.Queue()  # next_msg() makes a task a message, and may swallow a cancel
+        ended: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
 
-        async def on_reply(msg: Msg) -> None:
-            replies.put_nowait(msg)
+        async def on_reply(msg: Msg) -> None:  # next_msg() makes a task a message, and may swallow a cancel
+            if "Status" not in (msg.headers or {}):
+                batch.append(msg)
+            elif not ended.done():
+                ended.set_result(msg.headers or {})
 
         subscription = None
         try:
             subscription = await client.subscribe(inbox, cb=on_reply)
             await client.publish(subject, json.dumps(body).encode(), reply=inbox)
-            while True:
-                async with asyncio.timeout(ACK_S):
-                    msg = await replies.get()
-                status = (msg.headers or {}).get("Status")
-                if status == "204":
-                    return batch, int((msg.headers or {}).get("Nats-Num-Pending", 0)) > 0
-                if status in ("404", "503"):
-                    return batch, False
-                if status:
-                    raise Unreachable("The log cannot be read.", why=(msg.headers or {}).get("Description", status))
-                batch.append(msg)
+            end = await _in_steps(ended, batch)
+            status = end["Status"]
+            if status not in ("204", "404", "503"):
+                raise Unreachable("The log cannot be read.", why=end.get("Description", status))
+            return batch, status == "204" and int(end.get("Nats-Num-Pending", 0)) > 0
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise unreachable(error) from error
         finally:
@@ -131,8 +132,13 @@ class JetStreamLog:
             raise unreachable(error) from error
         return not (reply.headers or {}).get("Status")
 
-    def facts(self, group: str) -> AsyncIterator[Delivery[Fact]]:
-        return self._feed(lambda segment: streams.group_consumer(group, subjects.segment_subjects(segment), 5.0), FEED_ROOM)
+    def facts(self, group: str, *, since: datetime | None = None, room: int = FEED_ROOM) -> AsyncIterator[Delivery[Fact]]:
+        """runtime.log.Log.facts. since: what came before then is passed over; room: for so many that are not acknowledged."""
+
+        def config(segment: str) -> ConsumerConfig:
+            return streams.group_consumer(group, subjects.segment_subjects(segment), 5.0, since)
+
+        return self._feed(config, room)
 
     def requests(self, group: str, every_s: float) -> AsyncIterator[Delivery[Fact]]:
         return self._feed(
@@ -165,7 +171,7 @@ class JetStreamLog:
             await asyncio.sleep(NEW_SEGMENT_S if pumps else 0.1)
 
     async def _pump(self, segment: str, config: ForSegment, room: int, merged: asyncio.Queue[Delivery[Fact]]) -> None:
-        pull = Pull(self._connection, subjects.run_stream(segment), lambda: config(segment), room=room)
+        pull = Pull(self._connection, subjects.run_stream(segment), lambda: config(segment), room=room, may_end=True)
         try:
             async for delivery in deliveries(self._connection, pull, self._read_in_time, role="conductor"):
                 merged.put_nowait(delivery)
@@ -192,8 +198,20 @@ class JetStreamLog:
         return await in_time(lambda: self._sealing.fact(fact))
 
 
-def _placed(subject: str, raw: bytes) -> Fact:
-    fact = decode_fact(raw)
+async def _in_steps(ended: asyncio.Future[dict[str, str]], batch: list[Msg]) -> dict[str, str]:
+    """The end of a batch; TimeoutError when nothing more of it has come for a while."""
+    while True:
+        before = len(batch)
+        done, _ = await asyncio.wait((ended,), timeout=ACK_S)
+        if done:
+            return ended.result()
+        if len(batch) == before:
+            raise TimeoutError(f"{before} messages came, and not the end of them")
+
+
+def _placed(subject: str, raw: bytes) -> Fact | Order | Envelope[Sealed]:
+    """A message that says of itself where it lies; whether it may is for `Sealing.fact` to check."""
+    fact = decode(raw)
     if str(subjects.FactSubject(fact.run, fact.tenant, fact.role, fact.slot)) != subject:
         raise ProtocolError("The fact says other things than its subject.", why=subject)
     return fact

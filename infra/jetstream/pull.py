@@ -25,6 +25,7 @@ log = structlog.get_logger("infra.jetstream")
 
 EXPIRES_S = 20.0
 HEARTBEAT_S = 2.0
+_NO_STREAM = 10059
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +46,18 @@ class Pull:
     """Hands out at most `room` unsettled messages; `settle()` makes room for one more.
 
     The consumer is created when it is missing, at the start and whenever the server says so. Silence of the
-    server for two heartbeats, and every reconnection, make it ask anew.
+    server for two heartbeats, and every reconnection, make it ask anew. may_end: the stream may be taken away for good, and
+    the messages end then; otherwise it is waited for.
     """
 
     def __init__(
         self, connection: Connection, stream: str, config: Callable[[], ConsumerConfig], *, room: int,
-        recreate: Callable[[], Awaitable[None]] | None = None,
+        recreate: Callable[[], Awaitable[None]] | None = None, may_end: bool = False,
     ) -> None:  # fmt: skip
         self._connection, self._stream, self._config, self._room = connection, stream, config, room
         self._enough = max(1, room // 4)  # room worth asking for
-        self._recreate = recreate
+        self._recreate, self._may_end = recreate, may_end
+        self._ended = False
         self._ready: asyncio.Queue[Msg | None] = asyncio.Queue()
         self._name = ""
         self._asked = 0
@@ -92,6 +95,8 @@ class Pull:
                 await self._top_up()
                 msg = await self._ready.get()
                 if msg is None:
+                    if self._ended and self._ready.empty():
+                        return
                     continue
                 self._unsettled += 1
                 yield _numbers(msg, self._old_up_to)
@@ -111,6 +116,7 @@ class Pull:
             if self._recreate:
                 self._old_up_to = (await js.stream_info(self._stream)).state.last_seq
         except (nats.errors.Error, OSError, TimeoutError) as error:
+            self._ended = self._may_end and getattr(error, "err_code", None) == _NO_STREAM
             raise Unreachable(
                 f"The consumer {config.durable_name or 'of a reader'} of {self._stream} cannot be created.",
                 why=str(error) or type(error).__name__, hint="milepost status",
@@ -173,9 +179,13 @@ class Pull:
         try:
             await self._ensure()
         except Unreachable as error:
-            log.warning("consumer not there yet", stream=self._stream, why=error.why)
-            self._asked = 1  # silence brings the watch back here
-            return
+            if self._ended:
+                log.info("the stream is gone", stream=self._stream)
+                self._name = ""
+            else:
+                log.warning("consumer not there yet", stream=self._stream, why=error.why)
+                self._asked = 1  # silence brings the watch back here
+                return
         self._wake()
 
     def _wake(self) -> None:

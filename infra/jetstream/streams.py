@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import nats.js.errors
@@ -69,6 +71,31 @@ def payload_stream() -> StreamConfig:
     )  # fmt: skip
 
 
+def cohort_stream() -> StreamConfig:
+    """Work of cohorts and its results: each leaves when it is done with, and a subject takes one at a time."""
+    return StreamConfig(
+        name=subjects.COHORT_STREAM, subjects=[subjects.COHORT_SUBJECTS], retention=RetentionPolicy.WORK_QUEUE,
+        storage=StorageType.FILE, discard=DiscardPolicy.NEW, max_msgs_per_subject=1, discard_new_per_subject=True,
+        num_replicas=1,
+    )  # fmt: skip
+
+
+def cohort_workers() -> ConsumerConfig:
+    """All who work on cohorts share this; who says nothing for so long is gone, and its item goes to another."""
+    return ConsumerConfig(
+        durable_name="cohort-workers", filter_subject=subjects.COHORT_WORK, ack_policy=AckPolicy.EXPLICIT, ack_wait=5.0,
+        max_deliver=-1, max_ack_pending=20_000, max_waiting=2048,
+    )  # fmt: skip
+
+
+def cohort_results(cohort: str) -> ConsumerConfig:
+    """Whoever began a cohort reads its results."""
+    return ConsumerConfig(
+        durable_name=f"cohort-{cohort}", filter_subject=subjects.cohort_done(cohort, "*"), ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=30.0, max_deliver=-1, max_ack_pending=20_000, inactive_threshold=3600.0,
+    )  # fmt: skip
+
+
 def worker_consumer(role: str, lane: str, subject: str, ack_wait_s: float) -> ConsumerConfig:
     """The workers of a role's lane share this."""
     return ConsumerConfig(
@@ -77,10 +104,11 @@ def worker_consumer(role: str, lane: str, subject: str, ack_wait_s: float) -> Co
     )  # fmt: skip
 
 
-def group_consumer(name: str, subject: str, ack_wait_s: float) -> ConsumerConfig:
-    """The members of a group (conductors, recorders) share this reading of the log."""
+def group_consumer(name: str, subject: str, ack_wait_s: float, since: datetime | None = None) -> ConsumerConfig:
+    """The members of a group (conductors, recorders, shadows) share this reading of the log. since: of what came from then on."""
     return ConsumerConfig(
-        durable_name=name, filter_subject=subject, deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.EXPLICIT,
+        durable_name=name, filter_subject=subject, ack_policy=AckPolicy.EXPLICIT,
+        deliver_policy=DeliverPolicy.BY_START_TIME if since else DeliverPolicy.ALL, opt_start_time=since,
         ack_wait=ack_wait_s, max_deliver=-1, max_ack_pending=MANY, max_waiting=2048,
     )  # fmt: skip
 
@@ -122,3 +150,86 @@ async def segments(connection: Connection) -> list[str]:
     names = json.loads(reply.data).get("streams") or []
     prefix = subjects.RUN_STREAM_PREFIX
     return sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentState:
+    """What the stream of a segment has come to. first, last: sequences; bytes: on the server's disk."""
+
+    segment: str
+    created: datetime
+    messages: int
+    bytes: int
+    first: int
+    last: int
+
+
+async def states(connection: Connection) -> list[SegmentState]:
+    """The segments whose streams exist, oldest first. Raises Unreachable."""
+    found = [await state(connection, segment) for segment in await segments(connection)]
+    return [each for each in found if each is not None]
+
+
+async def state(connection: Connection, segment: str) -> SegmentState | None:
+    """One segment's stream; None if there is none. Raises Unreachable."""
+    said = await _api(connection, f"STREAM.INFO.{subjects.run_stream(segment)}", absent=(10059,))
+    if said is None:
+        return None
+    about = said["state"]
+    assert isinstance(about, dict)
+    return SegmentState(
+        segment, datetime.fromisoformat(str(said["created"])), about["messages"], about["bytes"], about["first_seq"],
+        about["last_seq"],
+    )  # fmt: skip
+
+
+async def count(connection: Connection, segment: str, subject: str) -> int:
+    """How many messages of a segment stand under a subject; 0 without a stream. Raises Unreachable."""
+    config = ConsumerConfig(
+        filter_subject=subject, ack_policy=AckPolicy.NONE, deliver_policy=DeliverPolicy.ALL, mem_storage=True,
+        inactive_threshold=5.0,
+    )  # fmt: skip
+    try:
+        info = await connection.jetstream.add_consumer(subjects.run_stream(segment), config)
+        await connection.jetstream.delete_consumer(subjects.run_stream(segment), info.name)
+    except nats.js.errors.NotFoundError:
+        return 0
+    except (nats.errors.Error, OSError, TimeoutError) as error:
+        raise unreachable(error) from error
+    return info.num_pending or 0
+
+
+async def drop(connection: Connection, segment: str) -> None:
+    """Delete the stream of a segment with all that is in it, for good. Raises Unreachable."""
+    await _api(connection, f"STREAM.DELETE.{subjects.run_stream(segment)}", absent=(10059,))
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """How many bytes all streams have on disk, and how many they may have; None: as many as the disk takes."""
+
+    used: int
+    limit: int | None
+
+
+async def storage(connection: Connection) -> Storage:
+    """What the account of this connection uses. Raises Unreachable."""
+    said = await _api(connection, "INFO") or {}
+    limits = said.get("limits")
+    limit = limits.get("max_storage", -1) if isinstance(limits, dict) else -1
+    used = said.get("storage", 0)
+    return Storage(int(str(used)), limit if limit > 0 else None)
+
+
+async def _api(connection: Connection, verb: str, absent: Sequence[int] = ()) -> dict[str, object] | None:
+    """Ask JetStream; None for an error that says that the thing is not there."""
+    try:
+        reply = await connection.client.request(f"$JS.API.{verb}", b"", timeout=5)
+    except (nats.errors.Error, OSError, TimeoutError) as error:
+        raise unreachable(error) from error
+    said: dict[str, object] = json.loads(reply.data)
+    if isinstance(refused := said.get("error"), dict):
+        if refused.get("err_code") in absent:
+            return None
+        raise Unreachable("The log's server refused.", why=str(refused.get("description")), hint="milepost doctor")
+    return said

@@ -327,8 +327,10 @@ events = Table(
     Column("summary", Text, nullable=False),
     Column("bytes", Integer, nullable=False),
     Index("events_run", "run", "seq"),
+    Index("events_line", "summary", postgresql_using="gin", postgresql_ops={"summary": "gin_trgm_ops"}),
 )
 
+# cost: the largest amount of `money`, whatever its currency; not numeric, whose comparisons the planner knows nothing of here.
 runs = Table(
     "runs",
     metadata,
@@ -347,9 +349,29 @@ runs = Table(
     Column("seq", BigInteger, nullable=False),
     Column("sealed", Boolean, nullable=False, server_default=text("false")),
     Column("erased", Boolean, nullable=False, server_default=text("false")),
-    Index("runs_started", "tenant", "started"),
+    Column("events", Integer, nullable=False, server_default=text("0")),
+    Column("models", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("cached", BigInteger, nullable=False, server_default=text("0")),
+    Column("writes", Integer, nullable=False, server_default=text("0")),
+    Column("money", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("cost", Double, nullable=False, server_default=text("0")),
+    Column("parent", Text),
+    Column("fork_of", Text),
+    Column("receipt", BigInteger),
+    Index("runs_started", "tenant", "started", "run"),
+    Index("runs_status", "tenant", "status", "started", "run"),
+    Index("runs_agent", "tenant", "agent", "started", "run"),
     Index("runs_user", "tenant", "user", "run"),
+    Index("runs_asker", "tenant", "user", "started", "run"),
+    Index("runs_conversation", "tenant", "conversation", "started", "run"),
+    Index("runs_forks", "tenant", "fork_of", "started", "run", postgresql_where=text("fork_of IS NOT NULL")),
+    Index("runs_tokens", "tenant", "tokens"),
+    Index("runs_cost", "tenant", "cost", postgresql_where=text("cost > 0")),
+    Index("runs_tools", "tools", postgresql_using="gin"),
+    Index("runs_models", "models", postgresql_using="gin"),
     Index("runs_task", "task", postgresql_using="gin", postgresql_ops={"task": "gin_trgm_ops"}),
+    Index("runs_answer", "answer", postgresql_using="gin", postgresql_ops={"answer": "gin_trgm_ops"}),
 )
 
 # What each run used; hash is empty for what has no versions.
@@ -536,4 +558,79 @@ policy_changes = Table(
     Column("deed", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("detail", Text, nullable=False),
+)
+
+# What the log says in RunSealed facts, and what it will say. JSON, not JSONB: it is signed as it is written.
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("run", Text, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("sealed", JSON, nullable=False),
+    Column("published", Boolean, nullable=False),
+    UniqueConstraint("tenant", "run", "part", name="receipts_part"),
+    Index("receipts_unpublished", "tenant", "number", postgresql_where=text("NOT published")),
+)
+
+# Runs with facts that no receipt counts yet.
+receipts_due = Table(
+    "receipts_due",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("run", Text, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("at", _MOMENT, nullable=False),
+    Index("receipts_due_at", "at"),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("at", _MOMENT, primary_key=True),
+    Column("checkpoint", JSON, nullable=False),
+)
+
+# Candidates beside what serves. swap: what stands in place of it (infra.shadow.shadow.Candidate); before: what a promotion
+# replaced.
+shadows = Table(
+    "shadows",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("name", Text(collation="C"), primary_key=True),
+    Column("swap", JSONB, nullable=False),
+    Column("said", Text, nullable=False),
+    Column("share", Double, nullable=False),
+    Column("tokens_per_hour", BigInteger),
+    Column("since", _MOMENT, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("created", _MOMENT, nullable=False),
+    Column("trouble", Text, nullable=False, server_default=text("''")),
+    Column("before", JSONB),
+    Column("promoted", _MOMENT),
+    Column("note", Text, nullable=False, server_default=text("''")),
+    CheckConstraint("state IN ('running', 'stopped', 'promoted', 'rolled back')", name="shadows_state"),
+)
+
+# What a candidate answered to what the log says was asked. event: the answer's number in its run; result: figures, and what it
+# quotes under the run's own key.
+shadow_differences = Table(
+    "shadow_differences",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("shadow", Text(collation="C"), primary_key=True),
+    Column("run", Text(collation="C"), primary_key=True),
+    Column("event", Integer, primary_key=True, autoincrement=False),
+    Column("risk", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("at", _MOMENT, nullable=False),
+    Column("result", JSONB, nullable=False),
+    ForeignKeyConstraint(["tenant", "shadow"], ["shadows.tenant", "shadows.name"], ondelete="CASCADE"),
+    Index("shadow_differences_at", "tenant", "shadow", "at"),
 )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Literal, Protocol, TypeAlias
 
 from pydantic import Field
 
+from runtime.errors import Retryable
 from schemas.tools import Value
 
 Status: TypeAlias = Literal["open", "waiting", "completed", "failed", "cancelled"]
 
 
 class EventRow(Value):
-    """One event as the index holds it. summary: one line for a person; bytes: the size of its payload."""
+    """One event as the index holds it. summary: one line for a person; bytes: its size as it is stored."""
 
     id: str
     run: str
@@ -32,8 +34,9 @@ class EventRow(Value):
 class RunSummary(Value):
     """A run as lists show it. seq: the last event it was made from; tools: names that were called, in order.
 
-    sealed: the log keeps its content sealed. erased: its user was forgotten, and what it said with them. tokens: read and
-    written by its models, `cached` of them not computed again; money: what its writes cost, by currency, as decimal text.
+    sealed: the log keeps its content sealed. erased: its user was forgotten, and what it said with them. events: how many a
+    receipt would count, which are all but RunSealed. tokens: read and written by the models that were asked in it, `cached` of
+    them not computed again; money: what its writes cost, by currency, as decimal text; what a fork copies costs nothing again.
     parent: the run whose tool it was; fork_of: the run it left. receipt: its number in the tenant's chain, once it is sealed.
     """
 
@@ -109,13 +112,13 @@ class Watermark(Value):
 class RunFilter(Value):
     """Which runs to list; what is None does not matter.
 
-    text: stands in task or answer; deep: or in a line of its events. since, before: when it started. tool, model: called or
-    asked in it. tokens_over: more tokens than that; cost_over: more money than that, of any currency. forks: whether forks are
-    listed, too, and those alone that left `fork_of`, if it is named.
+    status: one, or any of several. text: stands in task or answer; deep: or in a line of its events. since, before: when it
+    started. tool, model: called or asked in it. tokens_over: more tokens than that; cost_over: more money than that, of any
+    currency. forks: whether forks are listed, too, and those alone that left `fork_of`, if it is named.
     """
 
     tenant: str | None = None
-    status: Status | None = None
+    status: Status | tuple[Status, ...] | None = None
     agent: str | None = None
     user: str | None = None
     text: str | None = None
@@ -130,6 +133,18 @@ class RunFilter(Value):
     forks: bool = True
     fork_of: str | None = None
 
+    @property
+    def statuses(self) -> tuple[Status, ...]:
+        """The statuses that are asked for; none: any."""
+        return (self.status,) if isinstance(self.status, str) else self.status or ()
+
+
+class Place(Value):
+    """Where a run stands in a list: lists go on behind it."""
+
+    started: datetime
+    run: str
+
 
 class Erasure(Value):
     """What the index has lost: runs and events that say nothing any more, uses that are gone.
@@ -141,6 +156,17 @@ class Erasure(Value):
     events: int
     unsealed: int
     uses: int = 0
+
+
+class Rebuilding(Retryable):
+    """The index does not hold every run yet, so whoever must find all of them has to wait."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The index of runs is being made anew.",
+            why="until it is whole, runs could be overlooked",
+            hint="wait for `milepost runs rebuild`, or run it again if it was stopped",
+        )
 
 
 OPEN: tuple[Status, ...] = ("open", "waiting")
@@ -156,11 +182,12 @@ class RunIndex(Protocol):
 
     async def record(
         self, events: Sequence[EventRow], runs: Sequence[RunSummary], watermark: Watermark | None = None,
-        uses: Sequence[Use] = (),
+        uses: Sequence[Use] = (), receipts: Mapping[str, int] = MappingProxyType({}),
     ) -> None:  # fmt: skip
-        """Add events and uses, renew the runs' summaries and move the watermark, all or nothing.
+        """Add events and uses, renew the runs' summaries, give runs their receipts, move the watermark; all or nothing.
 
-        A summary made from fewer events than the stored one, or a lower watermark of the same stream, changes nothing.
+        A summary made from fewer events than the stored one, a lower receipt, a later time of a use, or a lower watermark of
+        the same stream changes nothing. receipts: by run; of runs that are not there they are passed over.
         """
         ...
 
@@ -168,8 +195,12 @@ class RunIndex(Protocol):
         """How far the stream is indexed; None if it never was."""
         ...
 
-    async def list_runs(self, which: RunFilter, limit: int = 50) -> list[RunSummary]:
-        """Runs, newest first."""
+    async def list_runs(self, which: RunFilter, limit: int = 50, after: Place | None = None) -> list[RunSummary]:
+        """Runs, newest first, from the one behind `after`."""
+        ...
+
+    async def lines(self, tenant: str, runs: Sequence[str], text: str, each: int = 3) -> list[EventRow]:
+        """The first events of each of these runs in whose line the text stands, by run and seq."""
         ...
 
     async def show(self, run: str, tenant: str | None = None) -> RunRecord | None:
@@ -177,11 +208,17 @@ class RunIndex(Protocol):
         ...
 
     async def runs_of(self, tenant: str, user: str, *, after: str = "", limit: int = 500, open: bool = False) -> list[str]:
-        """The ids of a user's runs in their order, from the one behind `after`; open: only those that have not ended."""
+        """The ids of a user's runs in their order, from the one behind `after`; open: only those that have not ended.
+
+        Raises Rebuilding.
+        """
         ...
 
     async def forget(self, tenant: str, user: str) -> Erasure:
-        """Take all texts and uses of a user's runs out; ids, types and times stay. Again, and there is nothing to do."""
+        """Take all texts and uses of a user's runs out; ids, types, times and counts stay. Again, and there is nothing to do.
+
+        Raises Rebuilding.
+        """
         ...
 
     async def uses(self, tenant: str, names: Sequence[str], limit: int = 200) -> list[Used]:
@@ -189,6 +226,17 @@ class RunIndex(Protocol):
 
         Newest runs first, and in a run by time. A beginning has SHORTEST characters at least.
         """
+        ...
+
+    async def begin_rebuild(self, *, drop: bool) -> None:
+        """From now until end_rebuild the index counts as incomplete, also if whoever rebuilds it dies.
+
+        drop: all that the log can tell again is gone; of runs that were erased, that they were stays.
+        """
+        ...
+
+    async def end_rebuild(self) -> None:
+        """The index is whole again."""
         ...
 
 

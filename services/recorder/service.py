@@ -3,45 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TypeVar, get_args
+from typing import TypeVar
 
 import orjson
 import structlog
 from pydantic import Field, ValidationError
 
 from runtime.errors import Retryable
-from runtime.fold import Folded
 from runtime.keyring import read_forgotten
 from runtime.log import Delivery, Log, Stored
 from runtime.service import Service
-from runtime.state import RunState
-from runtime.timeline import summary
 from schemas import subjects
 from schemas.canonical import read_json
-from schemas.envelope import Fact, encode
+from schemas.envelope import Fact
 from schemas.errors import ProtocolError
-from schemas.ids import RunId, Token, segment_of_run
+from schemas.ids import Token
 from schemas.tools import Value
-from services.recorder.ports import EventRow, RunFilter, RunIndex, RunSummary, Status
-from services.recorder.uses import uses_of
+from services.recorder.ports import Place, RunFilter, RunIndex
+from services.recorder.sealing import Sealer
+from services.recorder.summing import Said, Sums, rows_of
 
 log = structlog.get_logger("services.recorder")
 
 GROUP = "recorder"
 BATCH = 200
 LINGER_S = 0.02
-KEPT_RUNS = 20_000
 
 ValueT = TypeVar("ValueT", bound=Value)
 
 
 class ListRuns(Value):
-    """A question for runs."""
+    """A question for runs. after: from the one behind this place."""
 
     which: RunFilter = RunFilter()
-    limit: int = 50
+    limit: int = Field(default=50, ge=1, le=1000)
+    after: Place | None = None
+
+
+class FindLines(Value):
+    """A question for the events of runs in whose line a text stands, so many of each run at most."""
+
+    tenant: Token
+    runs: tuple[str, ...] = Field(max_length=1000)
+    text: str = Field(min_length=1)
+    each: int = Field(default=3, ge=1, le=100)
 
 
 class FindUses(Value):
@@ -72,25 +78,33 @@ class ForgetRuns(Value):
 class Recorder:
     """Indexes facts in batches; a run's summary is its fold."""
 
-    def __init__(self, journal: Log, index: RunIndex) -> None:
-        self._log, self._index = journal, index
-        self._runs: OrderedDict[RunId, Folded] = OrderedDict()
+    def __init__(self, journal: Log, index: RunIndex, sealer: Sealer | None = None) -> None:
+        self._log, self._index, self._sealer = journal, index, sealer
+        self._sums = Sums(journal.read)
         self.indexed = 0
 
     def service(self) -> Service:
-        """The questions it answers: runs, uses, runs_of, forget."""
+        """The questions it answers: runs, lines, uses, runs_of, forget."""
         service = Service("recorder", "indexes the log", stats=lambda: {"indexed": self.indexed})
         service.answer("runs")(self.runs)
+        service.answer("lines")(self.lines)
         service.answer("uses")(self.uses)
         service.answer("runs_of")(self.runs_of)
         service.answer("forget")(self.forget)
         service.hears[subjects.forget("*")] = self.on_forget
+        if self._sealer:
+            self._sealer.answer(service)
         return service
 
     async def runs(self, raw: bytes) -> bytes:
         """ListRuns -> RunSummary list, newest first."""
         asked = _read(ListRuns, raw)
-        return _write(await self._index.list_runs(asked.which, asked.limit))
+        return _write(await self._index.list_runs(asked.which, asked.limit, asked.after))
+
+    async def lines(self, raw: bytes) -> bytes:
+        """FindLines -> EventRow list, by run and in each in the log's order."""
+        asked = _read(FindLines, raw)
+        return _write(await self._index.lines(asked.tenant, asked.runs, asked.text, asked.each))
 
     async def uses(self, raw: bytes) -> bytes:
         """FindUses -> Used list, newest runs first."""
@@ -110,10 +124,7 @@ class Recorder:
 
     async def on_forget(self, subject: str, raw: bytes) -> None:
         """Keys were destroyed: their runs leave this process's memory."""
-        keys = read_forgotten(raw)
-        for run, folded in list(self._runs.items()):
-            if folded.state.datakey in keys:
-                del self._runs[run]
+        self._sums.forget(read_forgotten(raw))
 
     async def record(self) -> None:
         """Index every fact, for ever; what is not stored comes again."""
@@ -143,34 +154,12 @@ class Recorder:
                     await delivery.again(1.0)
 
     async def _index_batch(self, batch: list[Delivery[Fact]]) -> None:
-        rows = [_row(delivery) for delivery in batch]
-        summaries: dict[RunId, RunSummary] = {}
-        for run in dict.fromkeys(delivery.message.run for delivery in batch):
-            folded = await self._fold(run, batch)
-            if folded.state.request is not None:
-                summaries[run] = _summary(folded)
-        uses = [use for delivery in batch for use in uses_of(delivery.message)]
-        await self._index.record(rows, list(summaries.values()), uses=uses)
-
-    async def _fold(self, run: RunId, batch: list[Delivery[Fact]]) -> Folded:
-        """The run's fold from the log itself: another recorder may have had the facts between."""
-        folded = self._runs.get(run)
-        own = [each for each in batch if each.message.run == run]
-        if folded is None or any(each.gap or each.attempt > 1 for each in batch):
-            folded = folded or Folded(RunState(run=run))
-            for stored in await self._log.read(run, folded.position):
-                folded.add(stored)
-        else:
-            for each in own:
-                folded.add(Stored(each.message, each.position))
-        if folded.state.phase == "ended":  # what comes late is folded from the log again
-            self._runs.pop(run, None)
-            return folded
-        self._runs[run] = folded
-        self._runs.move_to_end(run)
-        while len(self._runs) > KEPT_RUNS:
-            self._runs.popitem(last=False)
-        return folded
+        facts = [Said(Stored(each.message, each.position), each.size) for each in batch]
+        gap = any(each.gap or each.attempt > 1 for each in batch)  # then another recorder may have had facts between
+        rows = await rows_of(self._sums, facts, gap=gap)
+        await self._index.record(rows.events, rows.runs, uses=rows.uses, receipts=rows.receipts)
+        if self._sealer:
+            await self._sealer.heard([(each.message, each.position) for each in batch], rows.over)
 
 
 def _read(kind: type[ValueT], raw: bytes) -> ValueT:
@@ -182,26 +171,3 @@ def _read(kind: type[ValueT], raw: bytes) -> ValueT:
 
 def _write(values: Sequence[Value]) -> bytes:
     return orjson.dumps([each.model_dump(mode="json") for each in values])
-
-
-def _row(delivery: Delivery[Fact]) -> EventRow:
-    fact = delivery.message
-    return EventRow(
-        id=fact.id, run=fact.run, tenant=fact.tenant, type=fact.kind, role=fact.role, slot=fact.slot,
-        time=fact.time, stream=subjects.run_stream(segment_of_run(fact.run)), seq=delivery.position,
-        summary=summary(fact), bytes=len(encode(fact)),
-    )  # fmt: skip
-
-
-def _summary(folded: Folded) -> RunSummary:
-    state = folded.state
-    if state.request is None or state.requested_at is None:
-        raise ValueError("a run without a request has no summary")
-    status: Status = state.outcome if state.outcome in get_args(Status) else "open"  # type: ignore[assignment]
-    return RunSummary(
-        run=state.run, tenant=state.tenant, status=status, agent=state.request.agent.name, user=state.request.user,
-        conversation=state.request.conversation, task=state.request.task, answer=state.answer, started=state.requested_at,
-        ended=state.ended_at, steps=state.steps,
-        tools=tuple(dict.fromkeys(call.name for message in state.messages for call in message.calls)), seq=folded.position,
-        sealed=state.datakey is not None,
-    )  # fmt: skip

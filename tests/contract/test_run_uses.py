@@ -98,3 +98,7 @@ async def test_recording_a_use_again_keeps_the_first_time(index: RunIndex) -> No
     uses = await fill(index)
     await index.record([], [], uses=[use(2, "model", "qwen", "asked", hash="dd" * 16, time=NOW + timedelta(hours=1))])
     assert await found(index, "qwen") == [uses[6]]
+    earlier = use(2, "model", "qwen", "asked", hash="dd" * 16, time=NOW - timedelta(hours=1), detail="here")
+    later = earlier.model_copy(update={"time": NOW, "detail": "there"})
+    await index.record([], [], uses=[later, earlier])
+    assert await found(index, "qwen") == [earlier]

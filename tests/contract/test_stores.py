@@ -17,7 +17,7 @@ from infra.postgres.run_index import PostgresRunIndex
 from schemas.canonical import JsonObject
 from schemas.tools import Before, repeated_key
 from services.recorder.memory_index import MemoryRunIndex
-from services.recorder.ports import EventRow, RunFilter, RunIndex, RunSummary, Watermark
+from services.recorder.ports import ERASED, EventRow, Place, Rebuilding, RunFilter, RunIndex, RunSummary, Watermark
 from services.tools.ledger import (
     Claim,
     Claimed,
@@ -132,8 +132,102 @@ async def test_runs_are_listed_newest_first_by_what_is_asked(stores: Stores) -> 
     assert await listed(text="RENEW 100%") == ["run1"]
     assert await listed(text="100_") == []
     assert await listed(before=NOW + timedelta(minutes=1)) == ["run1"]
+    assert await listed(since=NOW + timedelta(minutes=1)) == ["run3", "run2"]
     assert await stores.runs.show("run3", "acme") is None
     assert await stores.runs.show("nothing") is None
+
+
+BOTH = {"USD": "3", "CNY": "1200.00"}
+
+
+async def test_runs_are_listed_by_what_they_used_and_cost(stores: Stores) -> None:
+    await stores.runs.record([], [
+        summary("run1", tools=("RenewInstance", "clock"), models=("qwen",), tokens=500, writes=1, money={"CNY": "99.50"}),
+        summary("run2", tools=("clock",), models=("qwen", "gpt"), tokens=20, money=BOTH, status="failed"),
+        summary("run3", fork_of="run1", parent="run2", conversation="other", status="waiting"),
+        summary("run4", fork_of="run2", tokens=2**40),
+    ])  # fmt: skip
+
+    async def listed(**which: object) -> list[str]:
+        return sorted(run.run for run in await stores.runs.list_runs(RunFilter.model_validate(which)))
+
+    assert await listed(tool="clock") == ["run1", "run2"]
+    assert await listed(tool="cloc") == []
+    assert await listed(model="gpt") == ["run2"]
+    assert await listed(conversation="other") == ["run3"]
+    assert await listed(tokens_over=20) == ["run1", "run4"]
+    assert await listed(cost_over=0) == ["run1", "run2"]
+    assert await listed(cost_over=99.5) == ["run2"]
+    assert await listed(status=("failed", "waiting")) == ["run2", "run3"]
+    assert await listed(forks=False) == ["run1", "run2"]
+    assert await listed(fork_of="run1") == await listed(fork_of="run1", forks=False) == ["run3"]
+    assert await listed(tool="clock", tokens_over=20, tenant="acme") == ["run1"]
+    (found,) = await stores.runs.list_runs(RunFilter(model="gpt"))
+    assert found.money == BOTH and found.models == ("qwen", "gpt")
+
+
+async def test_lists_go_on_behind_a_place_also_among_runs_that_began_at_once(stores: Stores) -> None:
+    await stores.runs.record([], [summary(f"run{n}", started=NOW + timedelta(minutes=n // 3)) for n in range(9)])
+    found: list[str] = []
+    after = None
+    while page := await stores.runs.list_runs(RunFilter(tenant="acme"), 2, after):
+        found += [run.run for run in page]
+        after = Place(started=page[-1].started, run=page[-1].run)
+    assert found == [f"run{n}" for n in reversed(range(9))]
+
+
+async def test_a_text_is_found_in_lines_of_events_too(stores: Stores) -> None:
+    events = [event(n, run) for run in ("run1", "run2") for n in range(1, 6)]
+    await stores.runs.record(events, [summary("run1", task="续费", seq=5), summary("run2", answer="50% off", seq=5)])
+
+    async def listed(**which: object) -> list[str]:
+        return sorted(run.run for run in await stores.runs.list_runs(RunFilter.model_validate(which)))
+
+    assert await listed(text="事 3") == []
+    assert await listed(text="事 3", deep=True) == ["run1", "run2"]
+    assert await listed(text="续", deep=True) == ["run1"]
+    assert await listed(text="0% OFF", deep=True, tenant="acme") == ["run2"]
+    assert await listed(text="事 3", deep=True, tenant="other") == []
+    assert await stores.runs.lines("acme", ["run2", "run1", "run3"], "事 ", each=2) == [
+        event(1), event(2), event(1, "run2"), event(2, "run2")
+    ]  # fmt: skip
+    assert await stores.runs.lines("other", ["run1"], "事 ") == await stores.runs.lines("acme", ["run1"], "_ ") == []
+
+
+async def test_a_receipt_stays_and_a_later_one_takes_its_place(stores: Stores) -> None:
+    await stores.runs.record([], [summary(seq=3)], receipts={"run1": 7, "nobody": 8})
+    await stores.runs.record([], [summary(seq=4, answer="late")])
+    await stores.runs.record([], [summary(seq=4, answer="late", receipt=5)], receipts={"run1": 6})
+    (found,) = await stores.runs.list_runs(RunFilter())
+    assert (found.answer, found.receipt) == ("late", 7)
+    await stores.runs.forget("acme", "ann")
+    await stores.runs.record([], [], receipts={"run1": 9})
+    assert [run.receipt for run in await stores.runs.list_runs(RunFilter())] == [9]
+
+
+async def test_a_forgotten_run_says_no_models_and_keeps_its_counts(stores: Stores) -> None:
+    await stores.runs.record([], [summary(models=("qwen",), tools=("clock",), tokens=9, events=4, money={"CNY": "3"})])
+    await stores.runs.forget("acme", "ann")
+    (found,) = await stores.runs.list_runs(RunFilter())
+    assert (found.models, found.tools, found.tokens, found.events, found.money) == ((), (), 9, 4, {"CNY": "3"})
+
+
+async def test_while_the_index_is_made_anew_nobody_is_forgotten_by_half_of_it(stores: Stores) -> None:
+    await stores.runs.record([event(1)], [summary(), summary("run2", user="bob")])
+    await stores.runs.forget("acme", "ann")
+    await stores.runs.begin_rebuild(drop=False)
+    assert len(await stores.runs.list_runs(RunFilter())) == 2
+    await stores.runs.begin_rebuild(drop=True)
+    assert [(run.run, run.erased) for run in await stores.runs.list_runs(RunFilter())] == [("run1", True)]
+    for refused in (stores.runs.forget("acme", "bob"), stores.runs.runs_of("acme", "bob")):
+        with pytest.raises(Rebuilding):
+            await refused
+    await stores.runs.record([event(1)], [summary(seq=9, task="again"), summary("run2", user="bob")])
+    await stores.runs.end_rebuild()
+    record = await stores.runs.show("run1")
+    assert record and (record.summary.task, record.events[0].summary) == (ERASED, ERASED)
+    assert await stores.runs.runs_of("acme", "bob") == ["run2"]
+    assert (await stores.runs.forget("acme", "bob")).runs == 1
 
 
 # --- effects ---

@@ -13,7 +13,7 @@ from infra.wiring import World
 from runtime.log import Stored
 from runtime.replay import replay
 from schemas import subjects
-from schemas.events import TERMINAL, RunCompleted, StepFailed, ToolFailed, ToolInDoubt
+from schemas.events import TERMINAL, RunCompleted, RunSealed, StepFailed, ToolFailed, ToolInDoubt
 from schemas.ids import RunId
 from services.recorder.ports import RunRecord
 from tests.drill.people import Diary, Effect
@@ -100,7 +100,8 @@ async def _check_index(run: RunId, facts: list[Stored], index: PostgresRunIndex,
     except TimeoutError:
         verdict.violations.append(f"run {run} is not in the index: {_indexed(await index.show(run), facts)}")
         return
-    if record.summary.status != "completed" or record.summary.seq != facts[-1].position:
+    last = next(stored.position for stored in reversed(facts) if not isinstance(stored.fact.body, RunSealed))
+    if record.summary.status != "completed" or record.summary.seq != last:
         verdict.violations.append(f"run {run} is {record.summary.status} in the index at {record.summary.seq}")
     else:
         verdict.indexed += 1

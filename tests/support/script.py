@@ -36,6 +36,7 @@ RULES: list[dict[str, object]] = [
     _describe(),
     {"role": "user", "match": "time", "call": [{"name": "current_time", "arguments": {"timezone": "Asia/Shanghai"}}]},
     {"role": "user", "match": "几点", "call": [{"name": "current_time", "arguments": {"timezone": "Asia/Shanghai"}}]},
+    {"role": "user", "match": r"QR code of (?P<text>\S+)", "call": [{"name": "qr_code", "arguments": {"text": "{text}"}}]},
     {"role": "user", "match": "list the instances", "call": [{"name": "DescribeInstances", "arguments": {}}]},
     {"role": "user", "match": "for ever", "call": [{"name": "current_time", "arguments": {"timezone": "Asia/Shanghai"}}]},
     {"role": "tool", "asked": "for ever", "call": [{"name": "current_time", "arguments": {"timezone": "Asia/Shanghai"}}]},

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import wraps
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import structlog
 
@@ -330,6 +330,8 @@ def services(world: World, process: Process, seed: int, clock: LoopClock) -> dic
 class Cluster:
     """Two conductors and two of each worker, each killed some times, until every run has ended."""
 
+    NAMES: ClassVar[tuple[str, ...]] = ("conductor", "llm", "retrieval", "policy", "reads", "writes", "memory", "timer")
+
     def __init__(self, seed: int, *, kills: int = 2) -> None:
         self._draw = random.Random(seed)
         self.seed, self.kills_each, self.killed = seed, kills, 0
@@ -350,17 +352,20 @@ class Cluster:
 
     async def _play(self, runs: int) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # the dead tell no tales
-        names = ["conductor", "llm", "retrieval", "policy", "reads", "writes", "memory", "timer"]
-        lives = [asyncio.create_task(self._live(name)) for name in names for _ in range(2)]
+        lives = [asyncio.create_task(self._live(name)) for name in self.NAMES for _ in range(2)]
         async with self.broker.hear("mp.ask.>", self._person):
             for number in range(runs):
                 await self._begin(number)
                 await asyncio.sleep(self._draw.choice([0, 0.5, 5]))
             async with asyncio.timeout(7 * 86400):
                 await asyncio.gather(*(self._ended(run) for run in self.runs))
+                await self._afterwards()
         for life in lives:
             life.cancel()
         await asyncio.gather(*lives, return_exceptions=True)
+
+    async def _afterwards(self) -> None:
+        """What else is to happen while all of them live."""
 
     async def _begin(self, number: int) -> None:
         busy = self._draw.choice(["queue", "queue", "interrupt", "refuse"])

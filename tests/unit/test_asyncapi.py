@@ -93,6 +93,8 @@ def test_every_command_and_event_is_there_and_said_somewhere() -> None:
         ("stops", subjects.stop("llm", run_of())),
         ("cards", subjects.card("acme", "builtin", "clock")),
         ("services", subjects.question("recorder", "runs")),
+        ("cohortWork", subjects.cohort_work("c" * 16, 0)),
+        ("cohortDone", subjects.cohort_done("c" * 16, 0)),
         ("dead", subjects.dead("tools")),
     ],
 )
@@ -107,7 +109,7 @@ def test_an_address_is_what_subjects_build(place: str, subject: str) -> None:
 
 
 def test_all_places_of_subjects_are_described() -> None:
-    named = set(re.findall(r"\bmp\.[a-z]+\.\{\S+", subjects.__doc__ or ""))
+    named = set(re.findall(r"\bmp\.[a-z.]+\.\{\S+", subjects.__doc__ or ""))
 
     assert named == {place.address for place in PLACES}
 

@@ -7,10 +7,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -22,9 +21,9 @@ from infra.cli.keyboard import NO, YES
 from infra.cli.result import result_of
 from infra.cli.view import TerminalView
 from infra.embedded import nats_server
-from infra.files import BadExport, CannotWrite, Exported, load_export, save_export, write_export
+from infra.exports.writing import Exported, save_export
 from infra.models.catalogue import DEFAULT_TEXT_MODEL
-from infra.settings import Settings
+from infra.settings import Archive, Settings
 from infra.wiring import World
 from runtime.bus import ServiceInfo
 from runtime.client import Update
@@ -40,7 +39,8 @@ from schemas.tools import Preview
 from services.recorder.memory_index import MemoryRunIndex
 from services.recorder.ports import RunSummary
 from services.recorder.service import Recorder
-from tests.support.builders import NOW, RENEW, RunUnderTest, call, fact_of, ready, run_of
+from tests.support.builders import NOW, RENEW, RunUnderTest, call, fact_of, ready
+from tests.support.exports import edited
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -105,6 +105,7 @@ def test_help_loads_nothing_heavy() -> None:
         "approvals", "approvals ls", "approvals show", "approvals approve", "approvals refuse", "approvals answer",
         "keys", "keys capability", "keys capability show", "keys capability rotate",
         "runs", "runs ls", "runs show", "runs follow", "runs cancel", "runs approve", "runs refuse", "runs export",
+        "runs import",
         "forget", "impact", "memory", "memory ls", "memory show", "memory search", "memory remember", "memory forget-fact",
         "tools", "tools ls", "tools search", "tools show", "tools call", "tools rm", "tools import", "tools import aliyun",
         "tools import openapi", "tools sources", "tools sources ls", "tools sources rm", "tools sources refresh",
@@ -182,7 +183,7 @@ def test_a_mistyped_command_exits_2_with_a_suggestion(cli: Cli) -> None:
     assert cli("statuss") == (2, "", "error: No such command 'statuss'. Did you mean 'status'?\n next: milepost --help\n")
     code, out, _ = cli("runs", "ls", "--status", "sleepy", "--json")
     assert code == 2
-    assert "waiting" in json.loads(out)["error"]["what"]
+    assert "waiting" in json.loads(out)["error"]["next"]
     assert "Value error" not in out
 
 
@@ -247,101 +248,7 @@ def test_a_file_that_is_no_agent_is_refused(tmp_path: Path, name: str, text: str
     assert said in str(refused.value)
 
 
-# --- exports ---
-
-
-def test_an_export_comes_back_byte_for_byte(tmp_path: Path) -> None:
-    run = _ended()
-    path = _file(tmp_path / "run.jsonl", run)
-
-    back = load_export(path)
-
-    assert (back.run, back.created) == (run.id, NOW)
-    assert [encode(stored.fact) for stored in back.facts] == path.read_bytes().splitlines()[1:] == _lines(run)
-    assert [stored.position for stored in back.facts] == list(range(1, len(run.log) + 1))
-
-
-def test_an_export_that_is_cut_anywhere_is_refused(tmp_path: Path) -> None:
-    whole = BytesIO()
-    write_export(whole, Exported(run_of(), _lines(_ended())), NOW)
-    raw, path = whole.getvalue(), tmp_path / "cut.jsonl"
-    for end in range(len(raw) - 1):
-        path.write_bytes(raw[:end])
-        with pytest.raises(BadExport):
-            load_export(path)
-    path.write_bytes(raw[:-1])  # only the last line's end is missing
-    assert load_export(path).facts
-
-
-def _edited(tmp_path: Path, edit: Callable[[list[bytes]], list[bytes]]) -> Path:
-    path = _file(tmp_path / "run.jsonl")
-    path.write_bytes(b"\n".join(edit(path.read_bytes().splitlines())) + b"\n")
-    return path
-
-
-def _with(line: bytes, **changes: object) -> bytes:
-    return json.dumps({**json.loads(line), **changes}).encode()
-
-
-OTHER = fact_of(RunUnderTest(key="other").request, run_of("other"), "request")
-
-
-@pytest.mark.parametrize(
-    ("edit", "line", "said"),
-    [
-        (lambda lines: [b"{", *lines[1:]], 1, "no JSON object"),
-        (lambda lines: [b"", *lines[1:]], 1, "no JSON object"),
-        (lambda lines: lines[1:], 1, '"format": "milepost-run"'),
-        (lambda lines: [_with(lines[0], format="other"), *lines[1:]], 1, '"format": "milepost-run"'),
-        (lambda lines: [_with(lines[0], version=3), *lines[1:]], 1, "version 3"),
-        (lambda lines: [_with(lines[0], version="1.5"), *lines[1:]], 1, "version"),
-        (lambda lines: [_with(lines[0], created="yesterday"), *lines[1:]], 1, "created"),
-        (lambda lines: [_with(lines[0], run=run_of("other")), *lines[1:]], 2, "another run"),
-        (lambda lines: [_with(lines[0], events=2), *lines[1:]], 4, "here are more"),
-        (lambda lines: [*lines[:2], b"nonsense", *lines[3:]], 3, "no valid JSON"),
-        (lambda lines: [*lines[:2], b"", *lines[3:]], 3, "no valid JSON"),
-        (lambda lines: [*lines[:2], _with(lines[2], id="0" * 32), *lines[3:]], 3, "id is not the id"),
-        (lambda lines: [*lines[:2], _with(lines[2], source="/milepost/client/x"), *lines[3:]], 3, "id is not the id"),
-        (lambda lines: [*lines[:2], _with(lines[2], data={}), *lines[3:]], 3, "The data is no"),
-        (lambda lines: [*lines[:2], _with(lines[2], type="io.milepost.New.v9"), *lines[3:]], 3, "unknown"),
-        (lambda lines: [*lines[:2], _with(lines[2], tenant="evil"), *lines[3:]], 3, "id is not the id"),
-        (lambda lines: [*lines[:2], encode(OTHER), *lines[3:]], 3, "another run"),
-        (lambda lines: [*lines[:3], lines[1], *lines[4:]], 4, "has an event already"),
-        (lambda lines: [_with(lines[0], events=len(lines) - 2), *lines[2:]], 0, "request that began the run"),
-        (lambda lines: lines[:-1], 0, "cut off"),
-    ],
-)
-def test_a_file_that_is_no_export_is_refused(
-    tmp_path: Path, edit: Callable[[list[bytes]], list[bytes]], line: int, said: str
-) -> None:
-    with pytest.raises(BadExport) as refused:
-        load_export(_edited(tmp_path, edit))
-
-    assert refused.value.line == line
-    assert said in refused.value.why
-    assert refused.value.hint
-
-
-def test_a_newer_version_says_who_can_read_it(tmp_path: Path) -> None:
-    with pytest.raises(BadExport) as refused:
-        load_export(_edited(tmp_path, lambda lines: [_with(lines[0], version=3), *lines[1:]]))
-
-    assert "newer one" in refused.value.hint
-
-
-def test_an_export_never_writes_over_a_file_and_leaves_no_half_of_one(tmp_path: Path) -> None:
-    path = _file(tmp_path / "run.jsonl")
-    before = path.read_bytes()
-
-    with pytest.raises(CannotWrite):
-        save_export(path, Exported(run_of(), [b"{}"]), NOW)
-    with pytest.raises(TypeError):
-        save_export(path, Exported(run_of(), cast(Any, [None])), NOW, replace=True)
-    with pytest.raises(CannotWrite):
-        save_export(tmp_path / "no" / "folder" / "run.jsonl", Exported(run_of(), [b"{}"]), NOW)
-
-    assert path.read_bytes() == before
-    assert [each.name for each in tmp_path.iterdir()] == ["run.jsonl"]
+# --- files of runs ---
 
 
 def test_replay_of_a_file_needs_no_settings_and_no_server(cli: Cli, tmp_path: Path) -> None:
@@ -365,7 +272,8 @@ def test_replay_shows_where_a_decision_differs_and_exits_4(cli: Cli, tmp_path: P
         lines[number] = lines[number].replace(b'"i-1"', b'"i-2"')
         return lines
 
-    _edited(tmp_path, cheaper)
+    path = _file(tmp_path / "run.jsonl")
+    path.write_bytes(edited(path.read_bytes(), cheaper))
 
     code, out, _ = cli("replay", "run.jsonl")
     assert code == 4
@@ -498,7 +406,7 @@ async def _recorded(*runs: str) -> World:
     await index.record([], summaries)
     recorder = Recorder(broker, index).service()
     await broker.serve(ServiceInfo("recorder", "1", ""), recorder.answers, dict).__aenter__()
-    return cast(World, SimpleNamespace(bus=broker, settings=SimpleNamespace(tenant="default")))
+    return cast(World, SimpleNamespace(bus=broker, settings=SimpleNamespace(tenant="default", archive=Archive())))
 
 
 async def test_a_run_is_found_by_the_beginning_of_its_id() -> None:

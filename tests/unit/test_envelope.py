@@ -159,8 +159,8 @@ def test_who_may_not_say_it_or_not_there_is_refused(event, slot: str, role) -> N
         fact_of(event, run_of(), slot, role=role)
 
 
-def test_memory_may_cancel_and_the_conductor_may_give_up_a_command() -> None:
-    assert speakers(CancelRequested(by="x")) == {"client", "memory"}
+def test_memory_and_recorder_may_cancel_and_the_conductor_may_give_up_a_command() -> None:
+    assert speakers(CancelRequested(by="x")) == {"client", "memory", "recorder"}
     assert speakers(StepFailed(command=READ, failure=failure())) == {"tools", "conductor"}
 
 

@@ -204,7 +204,7 @@ async def test_what_was_said_in_a_run_that_has_ended_stays_in_no_process() -> No
         run = await stage.ended(stage.client("ann"), CANARY)
         kept = stage.conductor._runs[run].folded
         async with asyncio.timeout(60):
-            while stage.recorder._runs or kept.state.request:
+            while stage.recorder._sums or kept.state.request:
                 await asyncio.sleep(0.05)
         late = CancelRequested(by="somebody")
         await stage.broker.append(new_fact(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.grounding import NAMED_AT_MOST, Source, sources_of, ungrounded
+from runtime.numerals import normalised, parted, quantities
 from schemas.events import MemoryRecalled, Turn, TurnResult
 from schemas.tools import ToolCall, ToolCard
 from tests.support.builders import ready, spec
@@ -329,8 +331,9 @@ def test_an_echo_of_an_earlier_turn_names_nothing_in_a_run() -> None:
 def test_the_sources_of_a_run_are_its_people_and_its_results() -> None:
     run = remembered(spec(instructions="You manage cn-hangzhou."))
     assert run.state.request
-    said, *others = (source.text for source in sources_of(run.state))
-    assert others == ["a cat"]
+    sources = sources_of(run.state)
+    assert [source.text for source in sources if source.call or source.earlier] == ["a cat"]
+    said = "\n".join(source.text for source in sources if not source.earlier)
     for words in (run.request.task, "cn-hangzhou", "Draw a cat.", "blob:cat-1", "What is a price?", "Hangzhou"):
         assert words in said
     for turn in (*TOLD.history, *TOLD.similar):
@@ -399,3 +402,17 @@ def test_long_sources_take_no_more_than_their_length() -> None:
     for _ in range(20):
         assert nowhere({"InstanceId": "i-bp1f8k2m9x4q7web9999", "Period": 77}, source, **PERIOD) == ("InstanceId", "Period")
     assert time.perf_counter() - began < 2.0  # 12,000 characters each time
+
+
+AMOUNTS = st.sampled_from(re.findall(
+    r"[^|]+",
+    "1.|2.|3|5k|%|1,000|[1,2]|{|}|\"|two|three|hundred|and|a|an|half|another|month|months|year|no|no.|number|#|account|order|id|"
+    "one|dozen|三|三个|个月|月|半|第|万|1.5|2)|stop|cny|)|.|-3|+|+86|13800138000|10.0.0.1|more|full|2026-12-01|:|name|\n| |  ",
+))  # fmt: skip
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.lists(st.lists(st.tuples(AMOUNTS, st.sampled_from(["", " ", "\n"])), max_size=6), max_size=5))
+def test_parts_of_texts_have_the_amounts_of_the_texts_together(drawn: list[list[tuple[str, str]]]) -> None:
+    texts = [normalised("".join(word + space for word, space in text)) for text in drawn]
+    assert {each for part in parted(texts) for each in quantities(part)} == set(quantities("\n".join(texts)))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.files import Exported, load_export, save_export
+from infra.exports.reading import load_export
+from infra.exports.writing import Exported, save_export
 from runtime.client import Client
 from runtime.conductor import Conductor
 from runtime.memory_broker import MemoryBroker

@@ -1,0 +1,101 @@
+"""Recorded runs written down as training data: conversations read from the log, cleaned, and put into files by part."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+
+import orjson
+
+from runtime.fold import fold
+from runtime.log import Stored
+from runtime.state import RunState
+from schemas.errors import MilepostError
+from schemas.ids import RunId
+from services.recorder.ports import RunSummary
+from services.training.example import Example, example_of, unfit
+from services.training.formats import FORMATS
+from services.training.pseudonyms import Pseudonyms
+from services.training.splits import part_of
+
+CARD = "dataset.json"
+
+Read = Callable[[RunId], Awaitable[Sequence[Stored]]]
+
+
+class DatasetExists(MilepostError):
+    """The folder holds a data set already."""
+
+
+@dataclass
+class Written:
+    """What has been written. examples: by part; skipped: runs by reason; files: SHA-256 by name."""
+
+    examples: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    tools: Counter[str] = field(default_factory=Counter)
+    runs: int = 0
+    files: dict[str, str] = field(default_factory=dict)
+
+
+async def conversations(found: AsyncIterator[RunSummary], *, single: bool) -> dict[str, list[RunId]]:
+    """The runs of each conversation, oldest first; only their ids are held. single: each run is one of its own."""
+    begun: dict[str, list[tuple[datetime, RunId]]] = {}
+    async for run in found:
+        begun.setdefault(run.run if single else run.conversation, []).append((run.started, RunId(run.run)))
+    return {name: [run for _, run in sorted(runs)] for name, runs in sorted(begun.items())}
+
+
+class DatasetFiles:
+    """A folder with a file for each format and part. names: take out secrets and persons. Raises DatasetExists."""
+
+    def __init__(self, folder: Path, formats: Iterable[str], shares: Mapping[str, float], names: Pseudonyms) -> None:
+        if (folder / CARD).exists():
+            raise DatasetExists(f"{folder} holds a data set already.", why=CARD, hint="name another folder, or remove this one")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self._shares, self._names = folder, shares, names
+        self._files = {(form, part): (folder / f"{form}.{part}.jsonl").open("wb") for form in formats for part in shares}
+        self.written = Written()
+
+    async def add_all(
+        self, talks: Mapping[str, Sequence[RunId]], read: Read, progress: Callable[[int], None] = lambda done: None
+    ) -> None:
+        """Add every conversation; runs that teach nothing good are left out, and counted. Raises what reading raises."""
+        for done, (name, runs) in enumerate(talks.items(), 1):
+            turns = [state for run in runs if (state := self._fit(fold(run, await read(run)).state))]
+            if turns:
+                self.add(example_of(_id_of(name), turns))
+            progress(done)
+
+    def _fit(self, state: RunState) -> RunState | None:
+        reason = unfit(state)
+        if reason:
+            self.written.skipped[reason] += 1
+            return None
+        self.written.runs += 1
+        return state
+
+    def add(self, example: Example) -> None:
+        """Add one conversation, to the part that its name says."""
+        part, cleaned = part_of(example.id, self._shares), self._names.example(example)
+        for (form, where), file in self._files.items():
+            if where == part:
+                file.write(orjson.dumps(FORMATS[form](cleaned)) + b"\n")
+        self.written.examples[part] += 1
+        self.written.tools.update(cleaned.calls)
+
+    def close(self) -> Written:
+        """End the files, and tell what is in them."""
+        for file in self._files.values():
+            file.close()
+        self.written.files = {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(self.folder.glob("*.jsonl"))}
+        return self.written
+
+
+def _id_of(name: str) -> str:
+    """A name that tells nothing of who spoke."""
+    return f"milepost-{sha256(name.encode()).hexdigest()[:16]}"

@@ -1,0 +1,1 @@
+"""Reports as HTML: one file each, which needs nothing else to be read."""

@@ -1,0 +1,1 @@
+"""What it costs to read, prove, replay and compare recorded runs."""

@@ -8,7 +8,7 @@ export ORT_DISABLE_TELEMETRY = 1
 # What torch needs on GPUs only and loads on first use; its other libraries of CUDA it loads in any case.
 UNUSED_BY_EXPORT := triton cuda-toolkit cuda-bindings cuda-pathfinder nvidia-cusolver nvidia-cuda-cccl nvidia-nvtx
 
-.PHONY: help install demo up down test test-oracle export-env drill-kill drill-effects lint format types check bench-steps bench-llm bench-tools bench-retrieval lock clean
+.PHONY: help install demo up down test test-oracle export-env drill-kill drill-effects drill-tamper lint format types check bench-steps bench-llm bench-tools bench-replay bench-retrieval lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,7 +34,8 @@ down: install ## stop it
 	@$(BIN)/milepost down
 
 test: install ## every test on real servers, except the slow drills
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 tests/unit tests/contract
+	@$(BIN)/python -m pytest -q tests/live tests/story
 
 export-env: install ## the environment that `milepost models export --with optimum` runs in (2 GB to fetch)
 	@$(BIN)/python -m infra.models.export
@@ -48,6 +49,9 @@ drill-kill: install ## kill -9 of every process at 50 random moments; nothing lo
 drill-effects: install ## kill -9 of tools, conductor, policy, broker and database 1,000 times amid approved writes
 	@$(BIN)/python -m tests.drill.effects --kills 1000 $(ARGS)
 
+drill-tamper: install ## exported runs tampered with 10,000 times, and 1,000 left alone
+	@$(BIN)/python -m tests.drill.tamper --count 10000 --untouched 1000 $(ARGS)
+
 bench-steps: install ## a durable step beside LangGraph, DBOS and Restate
 	@$(BIN)/python -m tests.bench.steps.run $(ARGS)
 
@@ -56,6 +60,9 @@ bench-llm: install ## the llm engine beside onnxruntime-genai, llama.cpp and tra
 
 bench-tools: install ## what a tool call adds, read and written, beside DBOS and plain MCP
 	@$(BIN)/python -m tests.bench.tools.run $(ARGS)
+
+bench-replay: install ## replay, receipts, verification, rebuilding and cohorts: how fast
+	@$(BIN)/python -m tests.bench.replay.run $(ARGS)
 
 bench-retrieval: install ## how fast tools are found, and how often the right ones (ARGS="--only speed,memory")
 	@$(BIN)/python -m tests.bench.retrieval.run $(ARGS)

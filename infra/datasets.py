@@ -27,6 +27,10 @@ CARD = "dataset.json"
 Read = Callable[[RunId], Awaitable[Sequence[Stored]]]
 
 
+class NoConversations(MilepostError):
+    """There is nothing to write."""
+
+
 class DatasetExists(MilepostError):
     """The folder holds a data set already."""
 
@@ -43,22 +47,34 @@ class Written:
 
 
 async def conversations(found: AsyncIterator[RunSummary], *, single: bool) -> dict[str, list[RunId]]:
-    """The runs of each conversation, oldest first; only their ids are held. single: each run is one of its own."""
+    """The runs of each conversation, oldest first; only their ids are held. Raises NoConversations.
+
+    single: each run is one of its own, as a fork always is: nobody said it after the run that it leaves.
+    """
     begun: dict[str, list[tuple[datetime, RunId]]] = {}
     async for run in found:
-        begun.setdefault(run.run if single else run.conversation, []).append((run.started, RunId(run.run)))
+        begun.setdefault(run.run if single or run.fork_of else run.conversation, []).append((run.started, RunId(run.run)))
+    if not begun:
+        raise NoConversations("No run fits.", why="forks are left out unless forks:yes chooses them", hint="milepost runs ls")
     return {name: [run for _, run in sorted(runs)] for name, runs in sorted(begun.items())}
 
 
 class DatasetFiles:
-    """A folder with a file for each format and part. names: take out secrets and persons. Raises DatasetExists."""
+    """A folder with a file for each format and part. names: take out secrets and persons.
+
+    Raises DatasetExists, and MilepostError where nothing can be written.
+    """
 
     def __init__(self, folder: Path, formats: Iterable[str], shares: Mapping[str, float], names: Pseudonyms) -> None:
         if (folder / CARD).exists():
             raise DatasetExists(f"{folder} holds a data set already.", why=CARD, hint="name another folder, or remove this one")
-        folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._shares, self._names = folder, shares, names
-        self._files = {(form, part): (folder / f"{form}.{part}.jsonl").open("wb") for form in formats for part in shares}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._files = {(form, part): (folder / f"{form}.{part}.jsonl").open("wb") for form in formats for part in shares}
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise MilepostError(f"{folder} cannot be written.", why=why, hint="--out names another folder") from error
         self.written = Written()
 
     async def add_all(

@@ -1,4 +1,4 @@
-"""The cyclic garbage collector, for a process that starts once and then handles message after message."""
+"""The cyclic garbage collector: nearly all that is made here goes by count, and holds no cycles."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import gc
 _YOUNG, _MIDDLE, _OLD = 20_000, 20, 20
 
 
-def settle() -> None:
-    """Never look again at what was imported, and seldom at the rest: nearly all that a message makes goes by count.
+def seldom() -> None:
+    """Look seldom. With Python's own thresholds (700, 10, 10) a command spends a tenth of its time looking."""
+    gc.set_threshold(_YOUNG, _MIDDLE, _OLD)
 
-    Python's own thresholds (700, 10, 10) made the collector walk every kept run all the time: a tenth of the CPU.
+
+def settle() -> None:
+    """For a process that starts once and then handles message after message: never look again at what was imported.
+
+    Python's own thresholds made the collector walk every kept run all the time: a tenth of the CPU.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_YOUNG, _MIDDLE, _OLD)
+    seldom()

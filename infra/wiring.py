@@ -316,7 +316,20 @@ async def _recorder(world: World) -> list[Work]:
 
     sealer = _sealer(world)
     recorder = Recorder(world.log, open_run_index(world), sealer)
-    return [world.worker(recorder.service()), recorder.record(), sealer.work(), *_forks(world)]
+    service = recorder.service()
+    return [_shadows(world, service), world.worker(service), recorder.record(), sealer.work(), *_forks(world)]
+
+
+def _shadows(world: World, service: Service) -> Work:
+    """What keeps shadows running, beside this process. service: answers the questions about them."""
+    from infra.postgres.shadows import PostgresShadowStore
+    from infra.shadow.keeping import ShadowKeeper
+    from infra.shadow.questions import ShadowQuestions
+
+    store = PostgresShadowStore(_engine(world.settings), _engine(world.settings, "milepost_keeper"))
+    keeper = ShadowKeeper(store, world.settings)
+    ShadowQuestions(store, world.clock, keeper.changed).answer(service)
+    return keeper.run()
 
 
 def _sealer(world: World) -> Sealer:

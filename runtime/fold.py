@@ -33,8 +33,10 @@ class Folded:
         self.position = stored.position
         self.state, decisions = advance(self.state, stored.fact)
         self.unanswered.pop(CommandId(stored.fact.slot), None)
-        self.unanswered.update((each.id, each.command.kind) for each in decisions if each.command.kind not in UNCOUNTED)
-        self.open.update((each.id, each) for each in decisions)
+        for each in decisions:
+            self.open[each.id] = each
+            if each.command.kind not in UNCOUNTED:
+                self.unanswered[each.id] = each.command.kind
         outstanding = self.state.outstanding  # no id in it is missing in `open`, so that equal lengths are equal ids
         if (slot := CommandId(stored.fact.slot)) not in outstanding:
             self.open.pop(slot, None)

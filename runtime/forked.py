@@ -84,11 +84,14 @@ def not_recorded(state: RunState, fact: Fact) -> Step:
 
 
 def _may_look(state: RunState, command: PlanCall | CallTool, open_call: OpenCall) -> bool:
-    """A plan changes nothing, nor does a tool that only reads - unless an agent stands behind it, whose run may write."""
+    """A plan changes nothing, nor does a tool that only reads - unless an agent stands behind it, whose run may write.
+
+    A card that names the log as its host leads back here, again and again.
+    """
     card = open_call.card
     looks = isinstance(command, PlanCall) or not changes_the_world(card)
     allowed = state.fork is not None and state.fork.reads == "live" and state.phase != "closing"
-    return allowed and looks and AGENT not in card.tags
+    return allowed and looks and AGENT not in card.tags and card.lane != RECORDED_LANE
 
 
 def _as_if_done(state: RunState, fact: Fact, open_call: OpenCall, *, planned: bool) -> Step:

@@ -215,6 +215,7 @@ def _chinese(numeral: str) -> Decimal:
     return Decimal(total + section + digit)
 
 
+@lru_cache(maxsize=1024)  # descriptions of arguments, above all
 def unit_named(text: str) -> str:
     """The one unit of time that a normalised text names as a word; empty if it names none, or several."""
     found = {_unit(each) for each in _UNIT_ALONE.finditer(text)}

@@ -22,6 +22,8 @@ class Place:
 def place_of(text: str) -> Place:
     """Read RUN or RUN#N, also after `milepost:run/`; a run's id may be cut short. Raises ProtocolError for anything else."""
     found = _PLACE.fullmatch(text.strip().removeprefix(_SCHEME))
+    if not text.strip():
+        raise ProtocolError("No run is named.", hint="milepost runs ls")
     if found is None:
         raise ProtocolError(
             f"{text!r} names no event of a run.", why="after # stands the event's number, from 1",

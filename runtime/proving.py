@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal, TypeAlias, get_args
@@ -23,7 +24,6 @@ from runtime.receipts import (
     NotAnEnd,
     SignedCheckpoint,
     fact_of,
-    ids_of,
     is_seal,
     leaf_of,
     nodes_of,
@@ -45,7 +45,7 @@ from schemas.events import RunSealed
 from schemas.ids import END_SLOT, RunId, event_id
 from schemas.receipts import NO_HASH, Endorsement, Receipt, Unanswered
 from schemas.sealing import Sealed
-from schemas.subjects import parse_fact
+from schemas.subjects import FactSubject, parse_fact
 
 Wrong: TypeAlias = Literal[
     "file", "malformed", "foreign", "misplaced", "repeated", "edited", "shifted", "missing", "root", "seal", "signature",
@@ -54,8 +54,16 @@ Wrong: TypeAlias = Literal[
 Unproved: TypeAlias = Literal["unsealed", "later", "unvouched"]
 Kind: TypeAlias = Wrong | Unproved
 WRONG: frozenset[str] = frozenset(get_args(Wrong))
+Placed: TypeAlias = tuple[str, str, str, str, str]
+"""Run, tenant, role, slot and id of a message."""
+
 SHOWN = 5
 """So many places of one receipt are named one by one."""
+
+_BEGIN = re.compile(
+    rb'\{"specversion":"1\.0","id":"([0-9a-f]{32})","source":"/milepost/([a-z]+)/[^"\\/]*","type":"[^"\\]*",'
+    rb'"subject":"([\w-]+)","time":"[^"\\]*","datacontenttype":"[^"\\]*","tenant":"([\w-]+)","run":"([0-9]{6}-[0-9a-f]{32})"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,31 +132,31 @@ class _Seal:
 class _Reading:
     """The lines of one run, read once: leaf hashes of what is counted, seals, and what is wrong with single lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: Callable[[Line], Placed]) -> None:
+        self._placed = places
         self.run = self.tenant = ""
         self.hashes: list[bytes] = []
         self.lines: list[int] = []
         self.seals: list[_Seal] = []
         self.ending: Line | None = None
         self.findings: list[Finding] = []
-        self._id_at = ids_of("", "")
 
     def read(self, lines: Iterable[Line]) -> None:
         """Read them all; one that cannot be read is counted under a name that no event has."""
         seen: dict[str, int] = {}
         for line in lines:
             try:
-                run, tenant, role, slot, id = _placed(line)
+                run, tenant, role, slot, id = self._placed(line)
             except (ValueError, KeyError, TypeError, ProtocolError) as error:
                 self._wrong("malformed", line, _brief(error))
                 self._count(line, "")
                 continue
             if not self.run:
-                self.run, self.tenant, self._id_at = run, tenant, ids_of(run, tenant)
+                self.run, self.tenant = run, tenant
             own = run == self.run and tenant == self.tenant
             if not own and (not line.subject or run != self.run):
                 self._wrong("foreign", line, f"{run[:64]} of {tenant[:64]}")
-            place = self._id_at(role, slot) if own else event_id(RunId(run), tenant, role, slot)
+            place = event_id(RunId(run), tenant, role, slot)
             if id not in ("", place):
                 self._wrong("misplaced", line, id[:64])
             if place in seen:
@@ -158,7 +166,7 @@ class _Reading:
                 self._seal(line)
                 continue
             self._count(line, id or place)
-            if slot == END_SLOT and role == EndRun.role and self.ending is None:
+            if own and slot == END_SLOT and role == EndRun.role:
                 self.ending = line
 
     def _count(self, line: Line, id: str) -> None:
@@ -168,14 +176,13 @@ class _Reading:
     def _seal(self, line: Line) -> None:
         """A receipt's line is what the recorder would write for what it says, byte for byte."""
         try:
-            fact = decode_fact(line.data)
-            if isinstance(fact.body, RunSealed) and encode(fact_of(fact.body)) == line.data:
-                self.seals.append(_Seal(line, len(self.hashes), fact.body))
+            event = RunSealed.model_validate(orjson.loads(line.data)["data"])
+            if encode(fact_of(event)) == line.data:
+                self.seals.append(_Seal(line, len(self.hashes), event))
                 return
-            why = "it is in other bytes"
-        except (MilepostError, ValueError) as error:
-            why = _brief(error)
-        self.findings.append(Finding("seal", why, line=line.number))
+        except (MilepostError, ValueError, KeyError, TypeError):
+            pass
+        self.findings.append(Finding("seal", _why_no_receipt(line.data), line=line.number))
 
     def _wrong(self, kind: Wrong, line: Line, detail: str) -> None:
         self.findings.append(Finding(kind, detail, line.number, len(self.hashes) + 1))
@@ -185,7 +192,26 @@ class _Reading:
         return self.lines[number - 1] if 0 < number <= len(self.lines) else None
 
 
-def _placed(line: Line) -> tuple[str, str, str, str, str]:
+def _why_no_receipt(data: bytes) -> str:
+    try:
+        decode_fact(data)
+    except (MilepostError, ValueError) as error:
+        return _brief(error)
+    return "it is in other bytes"
+
+
+def _begun(line: Line) -> Placed:
+    """As `_placed`, from how the bytes begin if they begin as all do that Milepost writes; the rest is not looked at."""
+    found = _BEGIN.match(line.data)
+    if found is None:
+        return _placed(line)
+    id, role, slot, tenant, run = [each.decode() for each in found.groups()]
+    if line.subject and line.subject != str(FactSubject(RunId(run), tenant, role, slot)):
+        return _placed(line)
+    return run, tenant, role, slot, id
+
+
+def _placed(line: Line) -> Placed:
     """Run, tenant, role, slot and id of a message; an id that nobody told is "". Raises ValueError and others."""
     if not line.subject:
         header = orjson.loads(line.data)
@@ -199,8 +225,18 @@ def _placed(line: Line) -> tuple[str, str, str, str, str]:
 
 
 def prove(lines: Iterable[Line], trusted: Mapping[str, bytes]) -> Proof:
-    """Verify a run's messages in the log's order. trusted: public keys by id; nothing in the lines adds to them by itself."""
-    reading = _Reading()
+    """Verify a run's messages in the log's order. trusted: public keys by id; nothing in the lines adds to them by itself.
+
+    A first reading parses none of them: a signature is over bytes and places. Only if it finds anything, a second one parses
+    every message, to say what is wrong.
+    """
+    kept = [*lines]
+    proof = _proved(kept, trusted, _begun)
+    return _proved(kept, trusted, _placed) if proof.findings else proof
+
+
+def _proved(lines: Sequence[Line], trusted: Mapping[str, bytes], placed: Callable[[Line], Placed]) -> Proof:
+    reading = _Reading(placed)
     reading.read(lines)
     seals = sorted(reading.seals, key=lambda seal: seal.event.receipt.part)
     findings = list(reading.findings)

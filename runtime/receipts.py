@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -35,6 +35,7 @@ SOURCE = source_of("recorder", "receipts")
 """Not of one process: whoever publishes a receipt writes the same bytes."""
 
 _RECEIPT, _CHECKPOINT, _ENDORSEMENT = b"milepost receipt\n", b"milepost checkpoint\n", b"milepost endorsement\n"
+_END = f".{EndRun.role}.{END_SLOT}"
 _SEAL = re.compile(r"seal(-([2-9]|[1-9][0-9]{1,8}))?")
 _OUTCOMES = {"RunCompleted": "completed", "RunFailed": "failed", "RunCancelled": "cancelled"}
 
@@ -98,35 +99,29 @@ def leaf_of(n: int, id: str, data: bytes) -> bytes:
     )  # fmt: skip
 
 
-def ids_of(run: str, tenant: str) -> Callable[[str, str], EventId]:
-    """What makes the ids of one run's places from role and slot: `event_id`, with the first parts digested once."""
-    begun = hashlib.sha256()
-    for part in (b"event", run.encode(), tenant.encode()):
-        begun.update(len(part).to_bytes(8, "big") + part)
+def count(run: RunId, raws: Sequence[Raw], unanswered: Mapping[CommandId, str], *, tenant: str | None = None) -> Counted | None:
+    """What a run's messages come to; None if it has not ended.
 
-    def id_at(role: str, slot: str) -> EventId:
-        sha, first, second = begun.copy(), role.encode(), slot.encode()
-        sha.update(len(first).to_bytes(8, "big") + first + len(second).to_bytes(8, "big") + second)
-        return EventId(sha.hexdigest()[:32])
-
-    return id_at
-
-
-def count(run: RunId, raws: Sequence[Raw], unanswered: Mapping[CommandId, str]) -> Counted | None:
-    """What a run's messages come to; None if it has not ended. unanswered: kinds by command, as its fold has them."""
-    ended = next((raw for raw in raws if raw.subject.split(".")[6:] == [EndRun.role, END_SLOT]), None)
-    if ended is None:
+    unanswered: kinds by command, as its fold has them. tenant: whose run it is; None: of whoever has stated an end first.
+    """
+    ends = [(raw.subject.split(".")[5:], raw) for raw in raws if raw.subject.endswith(_END)]
+    found = next(((place[0], raw) for place, raw in ends if len(place) == 3 and tenant in (None, place[0])), None)
+    if found is None:
         return None
-    tenant = ended.subject.split(".")[5]
+    tenant, ended = found
     outcome, decider = told_by(ended.data)
-    id_at, hashes, answered, position = ids_of(run, tenant), list[bytes](), set[str](), 0
+    hashes, answered, position = list[bytes](), set[str](), 0
     for raw in raws:
-        _, _, _, _, _, owner, role, slot = raw.subject.split(".")
-        if is_seal(role, slot):
-            continue
-        id = id_at(role, slot) if owner == tenant else event_id(run, owner, role, slot)
+        place = raw.subject.split(".")[5:]
+        if len(place) == 3:
+            owner, role, slot = place
+            if is_seal(role, slot):
+                continue
+            id = event_id(run, owner, role, slot)
+            answered.add(slot)
+        else:
+            id = EventId("")  # anybody may say anything under a run's subjects; it is counted, and has no event's name
         hashes.append(leaf_hash(leaf_of(len(hashes) + 1, id, raw.data)))
-        answered.add(slot)
         position = raw.position
     left = tuple(Unanswered(id=id, kind=kind) for id, kind in unanswered.items() if id not in answered)
     return Counted(run, tenant, outcome, decider, tuple(hashes), left, position)

@@ -135,10 +135,13 @@ class _Again:
         return None if event == said else ends_otherwise(fact, said, event, number, state, self._events[decision.cause])
 
     def _clock(self, fact: Fact) -> None:
-        if self._latest and (back := (self._latest - fact.time).total_seconds()) >= CLOCK_S:
+        if self._latest is None or fact.time >= self._latest:
+            self._latest = fact.time
+            return
+        back = (self._latest - fact.time).total_seconds()
+        if back >= CLOCK_S:
             first, most = self._odd.get("clock", (self._count, 0.0))
             self._odd["clock"] = (first, max(most, back))
-        self._latest = max(self._latest or fact.time, fact.time)
 
     def _note(self, kind: Odd) -> None:
         first, times = self._odd.get(kind, (self._count, 0.0))

@@ -24,7 +24,9 @@ ID_LENGTH = 32
 _SMALL = 64 * 1024
 _NUL = b"\\u0000"
 _TOO_DEEP = b"\n" + b"  " * MAX_DEPTH
-_AS_IT_IS = frozenset({str, int, bool, type(None)})  # what orjson writes as RFC 8785 asks; most of all values are such
+Written = orjson.Fragment
+"""Canonical JSON as a value of what is to be written: it is not written again."""
+_AS_IT_IS = frozenset({str, int, bool, type(None), Written})  # what orjson writes as RFC 8785 asks; most values are such
 _CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 
 
@@ -33,11 +35,11 @@ def digest(*parts: str | bytes) -> str:
 
     The prefix keeps ("ab", "c") and ("a", "bc") apart.
     """
-    framed: list[bytes] = []
+    framed = b""
     for part in parts:
         raw = part.encode() if isinstance(part, str) else part
-        framed += (len(raw).to_bytes(8, "big"), raw)
-    return hashlib.sha256(b"".join(framed)).hexdigest()[:ID_LENGTH]
+        framed += len(raw).to_bytes(8, "big") + raw
+    return hashlib.sha256(framed).hexdigest()[:ID_LENGTH]
 
 
 def canonical(value: object) -> bytes:
@@ -85,27 +87,23 @@ def read_json(raw: bytes | str, *, limit: int) -> Json:
     if len(raw) > limit:
         raise ProtocolError(f"The JSON text has {len(raw)} bytes, the limit is {limit}.")
     value = _as_written(raw)
-    if value is None:
+    if value is None or isinstance(raw, str):
         return checked(_parsed(raw))
-    return value if len(raw) <= _SMALL and _sound(value) else checked(value)
+    return value if len(raw) <= _SMALL and _sound(value, raw) else checked(value)
 
 
 def _as_written(raw: bytes | str) -> Json:
-    """The value, if orjson writes it again in the very same bytes: then no key stands in it twice. Else None."""
+    """The value, if orjson writes it again in the very same bytes: no key stands in it twice, no integer is too large."""
     try:
         value: Json = orjson.loads(raw)
-        return value if orjson.dumps(value) == raw else None
+        return value if orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER) == raw else None
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return None
 
 
-def _sound(value: Json) -> bool:
-    """`checked` without a walk in Python: orjson refuses the integers, the indentation tells the depth."""
-    try:
-        lines = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_STRICT_INTEGER)
-    except orjson.JSONEncodeError:
-        return False
-    return _TOO_DEEP not in lines and _NUL not in lines
+def _sound(value: Json, raw: bytes) -> bool:
+    """`checked` of what orjson has written, without a walk in Python: the indentation tells the depth."""
+    return _NUL not in raw and _TOO_DEEP not in orjson.dumps(value, option=orjson.OPT_INDENT_2)
 
 
 def _parsed(raw: bytes | str) -> Json:

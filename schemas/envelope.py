@@ -234,15 +234,15 @@ def decode_fact(raw: bytes) -> Fact:
 
 def checked_fact(envelope: Fact | Order | Envelope[Sealed]) -> Fact:
     """The message, if it is a fact that may stand where it stands; of a sealed one its place alone is known."""
-    kind, body = _type_of(envelope.header), envelope.body
+    kind, body, role, slot = _type_of(envelope.header), envelope.body, envelope.role, envelope.slot
     if not issubclass(kind, Event) or not isinstance(body, Event):
         raise ProtocolError(f"{envelope.header.type} is no event.")
-    if envelope.id != event_id(envelope.run, envelope.tenant, envelope.role, envelope.slot):
+    if envelope.id != event_id(envelope.run, envelope.tenant, role, slot):
         raise ProtocolError("The event's id is not the id of its place.")
-    if kind.slot not in ("", envelope.slot):
-        raise ProtocolError(f"{envelope.kind} may not stand in the slot {envelope.slot!r}.")
-    if not isinstance(body, Sealed) and envelope.role not in speakers(body):
-        raise ProtocolError(f"{envelope.role} may not state {envelope.kind}.")
+    if kind.slot not in ("", slot):
+        raise ProtocolError(f"{envelope.kind} may not stand in the slot {slot!r}.")
+    if not isinstance(body, Sealed) and role not in speakers(body):
+        raise ProtocolError(f"{role} may not state {envelope.kind}.")
     return envelope  # type: ignore[return-value]  # an event, as just seen
 
 

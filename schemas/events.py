@@ -30,7 +30,7 @@ from schemas.ids import CANCEL_SLOT, END_SLOT, RELEASE_SLOT, REQUEST_SLOT, Text,
 from schemas.messages import Generation, Origin
 from schemas.policy import Scope, Verdict
 from schemas.receipts import Endorsement, Receipt
-from schemas.tools import Before, Grown, Preview, Question, ToolCard, ToolResult, Value
+from schemas.tools import Before, Grown, Preview, Question, ReadCard, ToolCard, ToolResult, Value
 
 
 class Event(Value):
@@ -228,7 +228,7 @@ class TurnStored(Answered):
 class ScoredCard(Value):
     """A tool that was found, and why: the parts of its score by name."""
 
-    card: ToolCard
+    card: ReadCard
     score: float
     why: dict[str, float] = Field(default_factory=dict)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
-from schemas.canonical import JsonObject, canonical, digest
+from schemas.canonical import JsonObject, Written, canonical, digest
 from schemas.tools import Grown, ToolCall, ToolCard, Value
 
 Origin: TypeAlias = Literal["user", "model", "tool", "retrieved", "system"]
@@ -38,6 +39,16 @@ class Message(Grown):
         """Whether it is no message of its own, but belongs to the next user's or to the first system message."""
         return self.role in ("user", "system") and self.name is not None and self.part is not None
 
+    def written(self) -> bytes:
+        """The canonical JSON of its dump, made without one: most are a text, and a card is written once for all of them."""
+        said: dict[str, object] = {"role": self.role, "content": self.content, "name": self.name, "origin": self.origin}
+        said["calls"] = [Written(canonical(call.model_dump(mode="json"))) for call in self.calls]
+        if self.tools:
+            said["tools"] = [Written(card.written) for card in self.tools]
+        if self.part is not None:
+            said["part"] = self.part
+        return canonical(said)
+
 
 class Sampling(Value):
     """How tokens are chosen; temperature 0 is greedy."""
@@ -50,7 +61,12 @@ class Sampling(Value):
 
     def hash(self) -> str:
         """Digest over the sampling."""
-        return digest("sampling", canonical(self.model_dump(mode="json")))
+        return _sampling_hash(self)
+
+
+@lru_cache(maxsize=256)  # agents are few
+def _sampling_hash(sampling: Sampling) -> str:
+    return digest("sampling", canonical(sampling.model_dump(mode="json")))
 
 
 class JsonOutput(Value):
@@ -145,7 +161,7 @@ def digest_opened(
 def digest_said(begun: str, messages: Iterable[Message]) -> str:
     """The digest gone on over further messages, so that a run that grows never reads its beginning again."""
     for message in messages:
-        begun = digest("said", begun, canonical(message.model_dump(mode="json")))
+        begun = digest("said", begun, message.written())
     return begun
 
 

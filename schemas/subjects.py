@@ -27,6 +27,7 @@ subject takes one message for ever, a command has one result and a run has one e
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from schemas.commands import Role
@@ -57,8 +58,12 @@ class FactSubject:
     slot: str
 
     def __str__(self) -> str:
-        head = f"{ROOT}.ev.{segment_of_run(self.run)}.{partition_of(self.run)}.{self.run}"
-        return f"{head}.{self.tenant}.{self.role}.{self.slot}"
+        return f"{_run_head(self.run)}.{self.tenant}.{self.role}.{self.slot}"
+
+
+@lru_cache(maxsize=256)  # facts of one run come one after another
+def _run_head(run: RunId) -> str:
+    return f"{ROOT}.ev.{segment_of_run(run)}.{partition_of(run)}.{run}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Mapping
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Annotated, ClassVar, Literal, Self, TypeAlias, cast
 
 from pydantic import (
@@ -13,6 +14,8 @@ from pydantic import (
     GetJsonSchemaHandler,
     SerializerFunctionWrapHandler,
     StringConstraints,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_serializer,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -110,12 +113,34 @@ class ToolCard(Grown):
 
     @cached_property
     def _hash(self) -> str:
-        return digest("card", canonical(self.model_dump(mode="json")))
+        return digest("card", self.written)
+
+    @cached_property
+    def written(self) -> bytes:
+        """Its canonical JSON."""
+        return canonical(self.model_dump(mode="json"))
 
     def model_copy(self, *, update: Mapping[str, object] | None = None, deep: bool = False) -> Self:
         copy = super().model_copy(update=update, deep=deep)
-        vars(copy).pop("_hash", None)  # of the card that it is a copy of
+        for name in ("_hash", "written"):  # of the card that it is a copy of
+            vars(copy).pop(name, None)
         return copy
+
+
+def _read_once(value: object, read: ValidatorFunctionWrapHandler) -> ToolCard:
+    try:  # as a key, marshal tells 1 from 1.0 and from True; version 2 of it writes equal values equally
+        return _card(marshal.dumps(value, 2))  # type: ignore[arg-type]  # ValueError for what it does not write
+    except ValueError:  # a card already, or none: ValidationError is a ValueError, too
+        return cast("ToolCard", read(value))
+
+
+@lru_cache(maxsize=512)
+def _card(raw: bytes) -> ToolCard:
+    return ToolCard.model_validate(marshal.loads(raw))  # bytes that were made in this process
+
+
+ReadCard = Annotated[ToolCard, WrapValidator(_read_once)]
+"""A card that many messages carry: read, checked and hashed once, as it is frozen."""
 
 
 class Beat(Value):

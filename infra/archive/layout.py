@@ -22,6 +22,8 @@ NOBODY = "_nobody"
 """In whose folder messages lie whose subject names no tenant."""
 
 _SEGMENT = re.compile(r"[0-9]{4}(0[1-9]|1[0-2])")
+_RUNS_FILE = r"^(runs-[0-9]{4,9}\.jsonl\.gz)?$"
+"""A file of runs in its own folder, and nothing that leads out of it; empty until the run has its place."""
 
 V = TypeVar("V", bound=Value)
 
@@ -39,7 +41,7 @@ class Entry(Value):
     """
 
     run: str
-    file: str
+    file: str = Field(pattern=_RUNS_FILE)
     offset: int = Field(ge=0)
     length: int = Field(ge=1)
     bytes: int = Field(ge=1)

@@ -26,8 +26,8 @@ from schemas.ids import REQUEST_SLOT, RunId, segment_of_run
 class WholeLog:
     """runtime.log.Log. archive: where runs are looked for that the log does not begin; None: nowhere.
 
-    tenant: whose runs are looked for there; None: everybody's. What is read there is numbered from 1. Reading raises
-    ArchiveError and BadArchive, too.
+    tenant: whose runs are read; None: everybody's. A run in which a tenant has said nothing is none of his. What is read from
+    the archive is numbered from 1. Reading raises ArchiveError and BadArchive, too.
     """
 
     log: JetStreamLog
@@ -42,7 +42,8 @@ class WholeLog:
         """As read, with the bytes of each fact exactly as they are stored, sealed or not."""
         kept = await self._kept(run, after)
         if kept is None:
-            return await self.log.read_both(run, after)
+            both = await self.log.read_both(run, after)
+            return both if any(self._is_ours(stored.fact.tenant) for stored, _ in both) else []
         sealing, found = Sealing(self.keyring), []
         for raw in kept:
             fact = placed(raw)
@@ -53,7 +54,13 @@ class WholeLog:
 
     async def read_raw(self, run: RunId, after: int = 0) -> list[Raw]:
         kept = await self._kept(run, after)
-        return await self.log.read_raw(run, after) if kept is None else kept
+        if kept is not None:
+            return kept
+        raws = await self.log.read_raw(run, after)
+        return raws if any(self._is_ours(tenant_of(raw)) for raw in raws) else []
+
+    def _is_ours(self, tenant: str) -> bool:
+        return self.tenant in (None, tenant)
 
     async def holds(self, run: RunId, tenant: str, role: str, slot: str) -> bool:
         if await self.log.holds(run, tenant, role, slot):
@@ -68,7 +75,8 @@ class WholeLog:
                 yield stored
             return
         async for stored in self.log.follow(run):
-            yield stored
+            if self._is_ours(stored.fact.tenant):
+                yield stored
 
     async def append(self, fact: Fact) -> bool:
         return await self.log.append(fact)
@@ -100,6 +108,12 @@ class WholeLog:
             if found is not None:
                 return found
         return None
+
+
+def tenant_of(raw: Raw) -> str:
+    """Whose message it is, as its subject says; "" where that says nothing."""
+    tokens = raw.subject.split(".")
+    return tokens[5] if len(tokens) > 5 else ""
 
 
 def whole_log(log: JetStreamLog, keyring: Keyring, settings: Archive, tenant: str | None = None) -> WholeLog:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run `milepost`. An error is shown as what, why and next: exit 1, or 2 when the command itself was mistyped."""
+    from infra import garbage
+
+    garbage.seldom()
     import typer
 
     from infra.cli.app import app

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from typing import Annotated
 
 import typer
@@ -38,6 +40,19 @@ from infra.cli import (
     verify,
 )
 
+_WRAPPED = re.compile(r"(?<=\S)\n(?=[^\s-])")
+
+
+def unwrap(group: typer.Typer) -> None:
+    """Let the terminal break the lines of help: those of a docstring end where the source does."""
+    for command in group.registered_commands:
+        if command.callback and (told := command.help or inspect.getdoc(command.callback)):
+            command.help = _WRAPPED.sub(" ", told)
+    for each in group.registered_groups:
+        if each.typer_instance:
+            unwrap(each.typer_instance)
+
+
 app = typer.Typer(
     name="milepost", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
     help="Agents as services on a message bus: every step an event that can be audited, resumed and replayed.",
@@ -67,3 +82,4 @@ for part in (
     tools, policy, knowledge, memory, forget, impact, payloads, mcp, models, keys, doctor, env, asyncapi,
 ):  # fmt: skip
     part.add_to(app)
+unwrap(app)

@@ -40,6 +40,9 @@ YesTo = Annotated[
     ),
 ]
 No = Annotated[bool, typer.Option("--no", help="Refuse every planned write.")]
+Certified = Annotated[
+    bool, typer.Option("--certified", help="Let the model speak so that `milepost certify` can repeat it token for token.")
+]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Show every event as it happens.")]
 
 
@@ -53,7 +56,8 @@ def ask(
     task: Annotated[str, typer.Argument(help="What to do; - reads it from standard input.", show_default=False)],
     agent: Agent = None, tool: Tools = None, conversation: Conversation = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same key is the same run.", show_default=False)] = None,
-    yes: Yes = False, yes_to: YesTo = None, no: No = False, follow: Follow = False, home: Home = None, json: Json = False,
+    yes: Yes = False, yes_to: YesTo = None, no: No = False, certified: Certified = False, follow: Follow = False,
+    home: Home = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Give an agent a task and see it done.
 
@@ -64,7 +68,9 @@ def ask(
     use_json(json)
     answers = answers_from(yes, no, yes_to)
     task = _checked(sys.stdin.read() if task == "-" else task)
-    turn = _turn(task, agent_from(agent, tool or ()), answers, _doubts(yes_to), conversation, key, follow, home)
+    spec = agent_from(agent, tool or ())
+    spec = _certified(spec) if certified else spec
+    turn = _turn(task, spec, answers, _doubts(yes_to), conversation, key, follow, home)
     code = exit_code(turn)
     if code:
         raise typer.Exit(code)
@@ -128,6 +134,10 @@ def _turn(
         return turn
 
     return connected(work, home)
+
+
+def _certified(spec: AgentSpec) -> AgentSpec:
+    return spec.model_copy(update={"manner": spec.manner.model_copy(update={"certified": True})})
 
 
 def exit_code(turn: Turn) -> int:

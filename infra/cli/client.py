@@ -77,7 +77,7 @@ async def find_run(world: World, name: str) -> RunId:
     if len(name) < SHORTEST or len(name) >= len("YYYYMM-") + 32:
         return checked_run(name)
     runs = await list_runs(world, RunFilter(), _PAGE * _PAGES)
-    found = [each.run for each in runs if each.run.startswith(name)] or await _archived_beginning(world, name)
+    found = [each.run for each in runs if each.run.startswith(name)] or await _elsewhere(world, name)
     if len(found) == 1:
         return checked_run(found[0])
     if found:
@@ -113,6 +113,14 @@ def whole_log(world: World) -> WholeLog:
 def whole_client(client: Client, world: World) -> Client:
     """A client that can read archived runs, too; what it says goes into the log."""
     return Client(whole_log(world), client.bus, world.clock, tenant=client.tenant, user=client.user)
+
+
+async def _elsewhere(world: World, name: str) -> list[str]:
+    """Runs whose ids begin so, that the index does not list: imported ones, else archived ones."""
+    from infra.exports.imported import imported_runs
+
+    imported = [each for each in imported_runs(world.settings.home) if each.startswith(name)]
+    return [*imported] or await _archived_beginning(world, name)
 
 
 async def _archived_beginning(world: World, name: str) -> list[str]:

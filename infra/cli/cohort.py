@@ -163,7 +163,7 @@ def _from_files(places: Sequence[Path], query: Sequence[str] | None, limit: int,
     async def work(cohort: Cohort, tell: Callable[[int], None]) -> None:
         await drive_here(cohort, source, wanted.swap, settings, tell=tell, processes=wanted.processes)
 
-    with _opened(source, wanted, settings) as open_:
+    with _opened(source, wanted, settings, [each.name for each in found.values()]) as open_:
         began, before = time.monotonic(), len(open_.results)
         with _bar(open_) as tell:
             asyncio.run(work(open_, tell))
@@ -180,7 +180,7 @@ def _from_stack(query: Sequence[str], limit: int, wanted: _Wanted, home: Path | 
     async def work(_: Client, world: World) -> _Told:
         source = await _source(world, which, " ".join(query), limit)
         settings = world.settings
-        with _opened(source, wanted, settings) as open_:
+        with _opened(source, wanted, settings, source.runs) as open_:
             began, before = time.monotonic(), len(open_.results)
             with _bar(open_) as tell:
                 if wanted.over_bus:
@@ -211,13 +211,14 @@ async def _source(world: World, which: object, query: str, limit: int) -> Source
 
 
 @contextmanager
-def _opened(source: Source, wanted: _Wanted, settings: Settings) -> Iterator[Cohort]:
+def _opened(source: Source, wanted: _Wanted, settings: Settings, names: Sequence[str]) -> Iterator[Cohort]:
+    """The cohort of these runs. names: what tells a run from every other, with its content where that may be another one."""
     from datetime import UTC, datetime
 
     from infra.cohort.store import About, cohort_id, open_cohort
 
     about = About(
-        id=cohort_id(source.runs, wanted.swap), query=source.query, swap=wanted.swap.said, runs=source.runs,
+        id=cohort_id(names, wanted.swap), query=source.query, swap=wanted.swap.said, runs=source.runs,
         created=datetime.now(UTC),
     )  # fmt: skip
     with open_cohort(settings.home, about, fresh=wanted.fresh) as open_:
@@ -306,7 +307,7 @@ def _print_totals(told: _Told) -> None:
     out.print(plain(say("cohort head", id=summary.about.id, runs=len(summary.about.runs), swap=swap), "bold"))
     if told.driven:
         out.print(plain(say("cohort took", driven=told.driven, seconds=f"{told.seconds:.1f}"), "dim"))
-    print_table(("", "95 %"), table(summary, say))
+    print_table(("", say("cohort interval")), table(summary, say))
     print_table(("", say("cohort recorded"), say("cohort driven")), spending(summary.totals, say),
                 right=(say("cohort recorded"), say("cohort driven")))  # fmt: skip
     for each in summary.troubled[:3]:
@@ -317,8 +318,10 @@ def _print_changed(told: _Told, count: int) -> None:
     out, changed = console(), told.summary.changed
     if not told.summary.compared:
         return
+    whole = not (told.summary.troubled or told.summary.missing)
+    same = say("cohort same") if whole else say("cohort same driven")
     out.print(
-        plain(say("cohort changed", count=len(changed)) if changed else say("cohort same"), "bold" if changed else "green")
+        plain(say("cohort changed", count=len(changed)), "bold") if changed else plain(same, "green" if whole else "yellow")
     )
     for each in told.shown[:count]:
         _print_one(each)

@@ -41,7 +41,8 @@ def build(
 ) -> None:  # fmt: skip
     """Write runs as MSAgent-Bench conversations and OpenAI chats; secrets are always taken out.
 
-    Runs that did not complete, are in doubt, or had replies that nobody could read are left out, and counted.
+    Runs that did not complete, are in doubt, or had replies that nobody could read are left out, and counted. So are forks,
+    whose story did not happen, unless the query chooses them: forks:yes.
     """
     from infra.cli.client import connected
     from infra.cli.run_query import filter_of
@@ -55,7 +56,7 @@ def build(
 
     written = connected(work, home)
     _save_card(out, query, written, names, shares, keep_personal=keep_personal)
-    _tell(out, written, names)
+    _tell(out, written, names, shares)
 
 
 async def _build(
@@ -66,6 +67,7 @@ async def _build(
 
     from infra.cli.client import events_of
     from infra.cli.run_query import matching
+    from infra.cli.words import say
     from infra.datasets import DatasetFiles, conversations
     from runtime.log import Stored
 
@@ -73,10 +75,13 @@ async def _build(
         _, facts = await events_of(world, run)
         return [stored for stored, _ in facts]
 
-    files = DatasetFiles(out, formats, shares, names)
+    if which.forks is None and which.fork_of is None:
+        which = which.model_copy(update={"forks": False})
     talks = await conversations(matching(world, which, limit), single=single)
-    with Progress(console=console(stderr=True), transient=True, disable=as_json()) as bar:
-        task = bar.add_task("conversations", total=len(talks))
+    files = DatasetFiles(out, formats, shares, names)
+    shown = console(stderr=True)
+    with Progress(console=shown, transient=True, disable=as_json() or not shown.is_terminal) as bar:
+        task = bar.add_task(say("dataset conversations"), total=len(talks))
         await files.add_all(talks, read, lambda done: bar.update(task, completed=done))
     return files.close()
 
@@ -134,13 +139,16 @@ def _said(written: Written, names: Pseudonyms) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _tell(out: Path, written: Written, names: Pseudonyms) -> None:
+def _tell(out: Path, written: Written, names: Pseudonyms, shares: dict[str, float]) -> None:
+    from infra.cli.words import say
+
     if as_json():
         print_json({"folder": str(out), **_said(written, names)})
         return
-    print_table(("part", "conversations"), [(part, str(count)) for part, count in written.examples.items()])
-    lines = [f"{written.runs} runs in {out}"]
-    lines += [f"left out: {count} ({reason})" for reason, count in written.skipped.most_common()]
-    lines += [f"replaced: {count} ({kind})" for kind, count in sorted(names.replaced.items())]
+    counted = say("dataset conversations")
+    print_table((say("dataset part"), counted), [(part, str(written.examples[part])) for part in shares], right=(counted,))
+    lines = [say("dataset runs", count=written.runs, folder=out)]
+    lines += [say("dataset left out", count=count, why=why) for why, count in written.skipped.most_common()]
+    lines += [say("dataset replaced", count=count, kind=kind) for kind, count in sorted(names.replaced.items())]
     for line in lines:
         console().print(plain(line))

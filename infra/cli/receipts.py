@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.cli.options import Home, Json, Run
-from infra.cli.show import as_json, console, local, plain, print_json, print_table, use_json
+from infra.cli.show import as_json, console, local, plain, print_json, print_json_line, print_table, use_json
 from infra.cli.verify import CODES, KeyFiles, Keys, sentence, told, trusted_keys, verdict, worst
 from infra.cli.words import say
 from schemas.errors import MilepostError
@@ -49,10 +49,11 @@ def ls(
         print_json([row.receipt.model_dump(mode="json") for row in rows])
         return
     columns = ("number", "sealed", "run", "part", "outcome", "events", "key")
-    print_table(columns, [
+    print_table([say(f"column {name}") for name in columns], [
         (str(each.number), local(each.sealed), each.run, str(each.part), each.outcome, str(each.size), each.key)
         for each in (row.receipt for row in rows)
-    ], right=("number", "part", "events"))  # fmt: skip
+    ], right=[say(f"column {name}") for name in ("number", "part", "events")],
+       spare=[say(f"column {name}") for name in ("part", "events", "outcome", "sealed")])  # fmt: skip
 
 
 def show(run: Run, home: Home = None, json: Json = False) -> None:
@@ -131,7 +132,7 @@ def checkpoint(
     if out is not None:
         _add_line(out, signed)
     if as_json() or out is None:
-        print_json(signed.model_dump(mode="json"))
+        print_json_line(signed.model_dump(mode="json"))  # as the files of checkpoints have it
     else:
         console().print(plain(say("receipts checkpoint", number=signed.checkpoint.number, file=out)))
 

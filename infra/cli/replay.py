@@ -44,11 +44,9 @@ def replay(
     Files need no stack and no settings. Exit code: 0 every decision is the same, 4 one is not, 1 a run could not be read.
     """
     use_json(json)
-    names = [name for each in runs for name in _expanded(each)]
-    if len(names) == 1:
-        results: list[tuple[str, Replayed | MilepostError]] = [(names[0], _again(*_read(names[0], home)))]
-    else:
-        results = [(name, _tried(name, home)) for name in names]
+    results = _replayed([name for each in runs for name in _expanded(each)], home)
+    if len(results) == 1 and isinstance(results[0][1], MilepostError):
+        raise results[0][1]
     _show(results)
     replayed = [result for _, result in results if not isinstance(result, MilepostError)]
     if any(not result.same for result in replayed):
@@ -74,26 +72,49 @@ def _expanded(name: str) -> list[str]:
     return found
 
 
-def _tried(name: str, home: Path | None) -> Replayed | MilepostError:
-    """One of several: what is wrong with it says nothing about the others."""
-    try:
-        return _again(*_read(name, home))
-    except MilepostError as error:
-        return error
-
-
-def _read(name: str, home: Path | None) -> tuple[RunId, Sequence[Stored]]:
+def _replayed(names: Sequence[str], home: Path | None) -> list[tuple[str, Replayed | MilepostError]]:
+    """Each name with what its replay came to: what is wrong with one says nothing about the others."""
+    from infra import garbage
     from infra.cli.reading import names_file
 
-    if names_file(name):
-        return _read_file(Path(name))
+    if len(names) > 1:
+        garbage.settle()
+    runs = [name for name in names if not names_file(name)]  # files need no stack
+    found = _runs(runs, home) if runs else {}
+    return [(name, found[name] if name in found else _file(Path(name))) for name in names]
+
+
+def _runs(names: Sequence[str], home: Path | None) -> dict[str, Replayed | MilepostError]:
+    """Runs that no file holds, over one connection; while one is replayed the next ones are read."""
     from infra.cli.client import connected, events_of
+    from infra.prefetch import prefetched
 
-    async def work(_: Client, world: World) -> tuple[RunId, Sequence[Stored]]:
-        run, both = await events_of(world, name)
-        return run, [stored for stored, _ in both]
+    async def work(_: Client, world: World) -> dict[str, Replayed | MilepostError]:
+        async def read(name: str) -> tuple[str, tuple[RunId, list[tuple[Stored, bytes]]] | MilepostError]:
+            try:
+                return name, await events_of(world, name)
+            except MilepostError as error:
+                return name, error
 
-    return connected(work, home)
+        found: dict[str, Replayed | MilepostError] = {}
+        async for name, events in prefetched(read, names):
+            if isinstance(events, MilepostError):
+                found[name] = events
+            else:
+                found[name] = _again(events[0], [stored for stored, _ in events[1]])
+        return found
+
+    try:
+        return connected(work, home)
+    except MilepostError as error:
+        return dict.fromkeys(names, error)
+
+
+def _file(path: Path) -> Replayed | MilepostError:
+    try:
+        return _again(*_read_file(path))
+    except MilepostError as error:
+        return error
 
 
 def _read_file(path: Path) -> tuple[RunId, Sequence[Stored]]:
@@ -114,14 +135,12 @@ def _read_file(path: Path) -> tuple[RunId, Sequence[Stored]]:
     return export.run, export.facts
 
 
-def _again(run: RunId, facts: Sequence[Stored]) -> Replayed:
-    from runtime.replay import replay as again
+def _again(run: RunId, facts: Sequence[Stored]) -> Replayed | MilepostError:
+    from runtime.replay import replay as replayed
     from runtime.sealing import Erased
 
-    result = again(run, facts)
-    if result.erased:
-        raise Erased(f"run {run}")
-    return result
+    result = replayed(run, facts)
+    return Erased(f"run {run}") if result.erased else result
 
 
 # --- what is shown --------------------------------------------------------------------------------

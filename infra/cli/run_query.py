@@ -44,8 +44,10 @@ TokensOver = Annotated[
 CostOver = Annotated[
     str | None, typer.Option("--cost-over", help="Its writes cost more than that.", metavar="N", show_default=False)
 ]
-Forks = Annotated[bool | None, typer.Option("--forks/--no-forks", help="Whether to list forks.", show_default=False)]
-ForkOf = Annotated[str | None, typer.Option("--fork-of", help="Forks of this run.", show_default=False)]
+Forks = Annotated[bool | None, typer.Option("--forks/--no-forks", help="Only forks, or none.", show_default=False)]
+ForkOf = Annotated[
+    str | None, typer.Option("--fork-of", help="Forks of this run, or of the one whose id begins so.", show_default=False)
+]
 
 NAMES = (
     "agent", "user", "status", "tool", "model", "conversation", "text", "since", "until", "tokens-over", "cost-over", "forks",
@@ -89,10 +91,15 @@ def filter_of(
 
 
 async def matching(world: World, which: RunFilter, limit: int | None = None) -> AsyncIterator[RunSummary]:
-    """The runs of this tenant that match, newest first, page by page; limit: so many at most. Raises Unreachable."""
-    from infra.cli.client import ask_list
+    """The runs of this tenant that match, newest first, page by page; limit: so many at most.
+
+    Raises Unreachable, and for a fork_of that names no run what find_run raises.
+    """
+    from infra.cli.client import ask_list, find_run
     from services.recorder.ports import Place, RunSummary
 
+    if which.fork_of is not None:
+        which = which.model_copy(update={"fork_of": await find_run(world, which.fork_of)})
     asked: dict[str, object] = {"which": which.model_copy(update={"tenant": world.settings.tenant}).model_dump(mode="json")}
     left = math.inf if limit is None else limit
     while left > 0:
@@ -171,7 +178,7 @@ def _filter(values: Mapping[str, Sequence[str]], now: datetime) -> RunFilter:
         since=since, before=before, conversation=one.get("conversation"), tool=one.get("tool"), model=one.get("model"),
         tokens_over=int(_number("tokens-over", one["tokens-over"])) if "tokens-over" in one else None,
         cost_over=_number("cost-over", one["cost-over"]) if "cost-over" in one else None,
-        forks=_truth("forks", one.get("forks", "yes")), fork_of=one.get("fork-of"),
+        forks=_truth("forks", one["forks"]) if "forks" in one else None, fork_of=one.get("fork-of"),
     )  # fmt: skip
 
 

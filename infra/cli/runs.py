@@ -75,7 +75,10 @@ def list_(
     elif found:
         _print_runs(found)
     else:
-        console(stderr=True).print('no such run · milepost ask "What time is it in Shanghai?"')
+        from infra.cli.words import say
+        from services.recorder.ports import RunFilter
+
+        console(stderr=True).print(plain(say("no run yet" if which == RunFilter() else "no run fits")), soft_wrap=True)
 
 
 def _print_runs(found: list[RunSummary]) -> None:
@@ -84,6 +87,7 @@ def _print_runs(found: list[RunSummary]) -> None:
     Tokens and cost stand there if any run has some. ↳ marks the run of an agent that another one asked, ⑂ a fork.
     """
     from infra.cli.client import short_id
+    from infra.cli.words import say
     from runtime.children import is_child
     from runtime.timeline import short
 
@@ -106,7 +110,11 @@ def _print_runs(found: list[RunSummary]) -> None:
     if any(each.money for each in found):
         columns["cost"] = [" + ".join(f"{amount} {currency}" for currency, amount in each.money.items()) for each in found]
     columns["task"] = [task(each) for each in found]
-    print_table(tuple(columns), list(zip(*columns.values(), strict=True)), right=("took", "tokens", "cost"))
+    print_table(
+        [say(f"column {name}") for name in columns], list(zip(*columns.values(), strict=True)),
+        right=[say(f"column {name}") for name in ("took", "tokens", "cost")],
+        spare=[say(f"column {name}") for name in ("agent", "tokens", "took", "cost")],
+    )  # fmt: skip
 
 
 def cancel(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from infra.cli.reading import RunRead
+    from schemas.tools import ToolCard
 
 _LINE = 160
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """How large a prompt is: the whole, and what counts a text of it and a tool; what frames them counts for the whole only."""
+
+    whole: int
+    text: Callable[[str], int]
+    card: Callable[[ToolCard], int]
 
 
 def show_state(read: RunRead, number: int, *, as_json: bool) -> None:
@@ -138,7 +149,7 @@ def show_prompt(read: RunRead, number: int, models: Path | None, *, as_json: boo
         print_json({
             "run": read.run, "event": asked.number, "model": model, "asked": asked.since,
             "prompt_hash": asked.command.prompt_hash, "same": asked.prompt.hash() == asked.command.prompt_hash,
-            "tokens": sizes[0] if sizes else None, "characters": _characters(asked.prompt), "left_out": cut,
+            "tokens": sizes.whole if sizes else None, "characters": _characters(asked.prompt), "left_out": cut,
             "prompt": asked.prompt.model_dump(mode="json"),
         })  # fmt: skip
     else:
@@ -156,8 +167,8 @@ def _characters(prompt: Prompt) -> int:
     return cards + sum(len(each.content) + sum(len(call_line(call)) for call in each.calls) for each in prompt.messages)
 
 
-def _sizes(asked: Asked, model: str, models: Path | None) -> tuple[int, Callable[[str], int]] | None:
-    """Tokens of the whole prompt as its model reads it, and what counts those of a text; None without its tokenizer."""
+def _sizes(asked: Asked, model: str, models: Path | None) -> _Sizes | None:
+    """Tokens of the whole prompt as its model reads it, and what counts those of parts of it; None without its tokenizer."""
     from infra.models.build import built
     from infra.models.catalogue import find
     from schemas.errors import MilepostError
@@ -177,29 +188,32 @@ def _sizes(asked: Asked, model: str, models: Path | None) -> tuple[int, Callable
     except (MilepostError, OSError):
         return None
     wire = WIRES[manifest.wire if asked.prompt.manner.wire == "model" else asked.prompt.manner.wire]
-    return len(encode_prompt(asked.prompt, manifest.chat, wire, vocabulary)), lambda text: len(vocabulary.encode(text))
+    return _Sizes(
+        len(encode_prompt(asked.prompt, manifest.chat, wire, vocabulary)), lambda text: len(vocabulary.encode(text)),
+        lambda card: len(vocabulary.encode("".join(wire.listed([card])))),
+    )  # fmt: skip
 
 
-def _print_prompt(asked: Asked, model: str, sizes: tuple[int, Callable[[str], int]] | None, cut: Sequence[str]) -> None:
+def _print_prompt(asked: Asked, model: str, sizes: _Sizes | None, cut: Sequence[str]) -> None:
     out, prompt = console(), asked.prompt
     when = {"number": asked.number, "at": local(asked.since), "model": model}
     print_told("prompt of", say("prompt line" if asked.number else "prompt open", **when))
-    whole = sizes[0] if sizes else _characters(prompt)
-    print_told("size", say("tokens" if sizes else "characters", count=f"{whole:,}", model=model))
+    sized = sizes or _Sizes(_characters(prompt), len, lambda card: len(card.model_dump_json()))
+    print_told("size", say("tokens" if sizes else "characters", count=f"{sized.whole:,}", model=model))
     if cut:
         print_told("left out", ", ".join(cut))
-    count = sizes[1] if sizes else len
     for card in prompt.offered:
-        text = card.model_dump_json()
         out.print(
             joined(
-                plain(f"tool {card.name}", "cyan"), plain(f"  {count(text):,}  ", "dim"), plain(short(card.description, _LINE))
+                plain(f"tool {card.name}", "cyan"),
+                plain(f"  {sized.card(card):,}  ", "dim"),
+                plain(short(card.description, _LINE)),
             )
         )
     for message in prompt.messages:
         calls = "\n".join(call_line(call) for call in message.calls)
         offers = say("offers", names=", ".join(card.name for card in message.tools)) if message.tools else ""
-        text = "\n".join(each for each in (message.content, calls, offers) if each)
+        text = "\n".join(each for each in (message.content, calls) if each)
         who = " ".join(each for each in (message.role, message.name, f"[{message.part}]" if message.part else "") if each)
-        out.print(joined(plain(f"── {who} ", "cyan"), plain(f"{count(text):,}", "dim")))
-        out.print(plain(text), soft_wrap=True)
+        out.print(joined(plain(f"── {who} ", "cyan"), plain(f"{sized.text(text):,}" if text else "", "dim")))
+        out.print(plain("\n".join(each for each in (text, offers) if each)), soft_wrap=True)

@@ -100,7 +100,7 @@ def _export_run(name: str, file: Path, home: Path | None, *, payloads: bool, rep
     if as_json():
         print_json(said | ({"erased": True} if erased else {}))
         return
-    then = say("export erased") if erased else f"milepost replay {file}"
+    then = say("export erased") if erased else f"milepost verify {file} · milepost replay {file}"
     console().print(plain(say("exported", events=len(what.events), file=file) + _payloads(spool) + f" · {then}"))
     _tell_missing(spool.missing)
 

@@ -25,24 +25,32 @@ Line: TypeAlias = Sequence[tuple[str, str]]
 _LONG = timedelta(seconds=1)
 _DEEPEST = 16
 _HEADING = 14
+_WHOLE, _CLOCK = 100, 64
 _PEOPLE = (ApprovalGranted, ApprovalRefused, PersonAnswered)
 
 
 def print_timeline(facts: Sequence[Stored]) -> None:
     """One line an event: its number, when, how long after what caused it, who, what."""
     causes = causes_of(facts)
-    write_lines(timeline_lines(facts, causes))
+    out = console()
+    write_lines(timeline_lines(facts, causes, out.width if out.is_terminal else None))
     write_lines(_finding(each) for each in causes.findings)
 
 
-def timeline_lines(facts: Sequence[Stored], causes: Causes) -> Iterable[Line]:
-    """The lines of a timeline, without what is wrong with its causes."""
-    start = facts[0].fact.time
+def timeline_lines(facts: Sequence[Stored], causes: Causes, width: int | None = None) -> Iterable[Line]:
+    """The lines of a timeline, without what is wrong with its causes.
+
+    width: of a terminal, in columns; a narrow one shows less of when and who.
+    """
+    start, speaks, receipt = facts[0].fact.time, language(), say("receipt mark")
+    clock, whole = width is None or width >= _CLOCK, width is None or width >= _WHOLE
     for node in causes.nodes:
+        number = f"#{node.number}" if node.number else receipt
         yield (
-            (f"{_number(node):>6}  ", "bold"), (f"{spent(node.fact.time - start):>10}", "dim"),
-            (f"{_gap(node):>12}  ", _gap_style(node)), (f"{node.fact.role:<10}", "cyan"),
-            (f"{_kind(node.fact):<20} ", ""), (summary(node.fact, language()), ""),
+            (f"{number:>6}  ", "bold"), (f"{spent(node.fact.time - start):>10}" if clock else "", "dim"),
+            (f"{_gap(node):>12}  " if whole else "  " * clock, _gap_style(node)),
+            (f"{node.fact.role:<10}" if whole else "", "cyan"),
+            (f"{_kind(node.fact):<20} ", ""), (summary(node.fact, speaks), ""),
         )  # fmt: skip
 
 

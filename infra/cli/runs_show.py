@@ -154,10 +154,13 @@ async def _forks(world: World, read: RunRead) -> list[RunSummary]:
 
 def _state(read: RunRead) -> RunState | None:
     """The state of a run that goes on, or whose content is gone; of one that has ended its facts tell all that is shown."""
-    from runtime.fold import fold
     from schemas.events import TERMINAL
 
-    return None if any(isinstance(stored.fact.body, TERMINAL) for stored in read.facts) else fold(read.run, read.facts).state
+    if any(isinstance(stored.fact.body, TERMINAL) for stored in read.facts):
+        return None
+    from runtime.fold import fold
+
+    return fold(read.run, read.facts).state
 
 
 def _told_state(read: RunRead) -> RunState:

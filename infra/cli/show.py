@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 WIDE = 4096
 GAP = 2
+ROOM = 24
 # Control characters, and those that turn the direction of text: what comes from a model, a tool or a
 # document may not move the cursor, and an approval card may not read otherwise than it is.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -76,13 +77,27 @@ def print_json_line(value: object) -> None:
     sys.stdout.flush()
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Text | str]], *, right: Sequence[str] = ()) -> None:
-    """Rows under headings; on a terminal the last column is cut at its edge, elsewhere nothing is."""
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[Text | str]], *, right: Sequence[str] = (), spare: Sequence[str] = ()
+) -> None:
+    """Rows under headings; on a terminal the last column is cut at its edge, elsewhere nothing is.
+
+    spare: columns that a terminal goes without, the first one first, until the last column has room.
+    """
+    from rich.cells import cell_len
     from rich.table import Table
 
     out = console()
     cells = [[plain(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
-    widths = [max([len(name), *(row[index].cell_len for row in cells)]) for index, name in enumerate(columns)]
+    widths = [max([cell_len(name), *(row[index].cell_len for row in cells)]) for index, name in enumerate(columns)]
+    for name in spare if out.is_terminal else ():
+        if out.width - sum(widths[:-1]) - GAP * (len(widths) - 1) >= min(ROOM, widths[-1]):
+            break
+        if name in columns:
+            gone = columns.index(name)
+            columns = [*columns[:gone], *columns[gone + 1 :]]
+            cells = [[*row[:gone], *row[gone + 1 :]] for row in cells]
+            del widths[gone]
     left_over = max(5, out.width - sum(widths[:-1]) - GAP * (len(widths) - 1))
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name, width in zip(columns, [*widths[:-1], min(widths[-1], left_over)], strict=True):

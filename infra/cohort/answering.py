@@ -16,7 +16,7 @@ from runtime.recording import Answer, Recording, said
 from runtime.redrive import Said
 from runtime.state import RunState
 from schemas.commands import Generate, JudgeCall, SelectTools
-from schemas.events import CallJudged, Generated, RunRequested, ScoredCard, ToolsSelected
+from schemas.events import AnswerCopied, CallJudged, Generated, RunRequested, ScoredCard, ToolsSelected
 from schemas.messages import Generation, Prompt
 from schemas.policy import Grant, Policy, Verdict
 from services.policy.judging import GRANT, REVOKED
@@ -50,6 +50,8 @@ class Answers:
     async def answer(self, decision: Decision, state: RunState, recorded: Answer | None) -> Said | Answer | None:
         """runtime.redrive.Answerer."""
         self._now = max(self._now, recorded.at) if recorded else self._now
+        if recorded and isinstance(recorded.fact.body, AnswerCopied):
+            return recorded  # a fork begins after what it was given: that is nobody's to say otherwise
         match decision.command:
             case Generate() as command if self._speak and (self._swap.llm or recorded is None):
                 return await self._generated(self._speak, command, state)

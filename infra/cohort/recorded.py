@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -38,6 +39,14 @@ class Recorded:
     tenant: str = ""
     datakey: str | None = None
     key: bytes | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What tells it from every other: its id, and for a file its bytes, which may be others at another time."""
+        if self.file is None:
+            return self.run
+        with self.file.open("rb") as file:
+            return f"{self.run} {hashlib.file_digest(file, 'sha256').hexdigest()}"
 
     def facts(self) -> tuple[Stored, ...]:
         """Its facts, opened, positions from 1; what cannot be read is left out of a log, and makes a file unreadable.

@@ -21,10 +21,11 @@ RISKY = ("new_write", "other_write", "lost_write")
 def report(summary: Summary, shown: Sequence[Result], say: Say, language: str) -> str:
     """The whole document. shown: the runs that changed, riskiest first, opened as far as they can be; at most MOST are told."""
     about = summary.about
+    head = say("cohort head", id=about.id, runs=len(about.runs), swap=_swap(summary, say))
     title = say("cohort title", swap=_swap(summary, say))
     body = [
         f"<h1>{escaped(title)}</h1>",
-        f'<p class="quiet">{escaped(about.query)} · {len(about.runs)} · {escaped(about.id)} · '
+        f'<p class="quiet">{escaped(about.query)} · {escaped(head)} · '
         f"{escaped(about.created.strftime('%Y-%m-%d %H:%M UTC'))}</p>",
         _facts(summary, say), _plots(summary, say), _spent(summary.totals, say), _changed(summary, shown[:MOST], say),
         _troubled(summary, say),
@@ -110,7 +111,8 @@ def _plots(summary: Summary, say: Say) -> str:
 
 
 def _spent(totals: Totals, say: Say) -> str:
-    head = "".join(f"<th>{escaped(each)}</th>" for each in ("", say("cohort recorded"), say("cohort driven")))
+    sides = (say("cohort recorded"), say("cohort driven"))
+    head = "<th></th>" + "".join(f'<th class="number">{escaped(each)}</th>' for each in sides)
     rows = "".join(
         f'<tr><td>{escaped(name)}</td><td class="number">{escaped(then)}</td><td class="number">{escaped(now)}</td></tr>'
         for name, then, now in spending(totals, say)
@@ -120,7 +122,8 @@ def _spent(totals: Totals, say: Say) -> str:
 
 def _changed(summary: Summary, shown: Sequence[Result], say: Say) -> str:
     if not summary.changed:
-        return f'<p class="note">{escaped(say("cohort same"))}</p>'
+        same = "cohort same driven" if summary.troubled or summary.missing else "cohort same"
+        return f'<p class="note">{escaped(say(same))}</p>'
     parts = [f"<h2>{escaped(say('cohort changed', count=len(summary.changed)))}</h2>"]
     parts.extend(_one(each, say) for each in shown)
     if len(summary.changed) > len(shown):

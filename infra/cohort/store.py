@@ -91,11 +91,13 @@ class Cohort:
         for result, end in _lines(self._folder / _RESULTS):
             self.results.setdefault(result.run, result)
             whole = end
-        file.truncate(whole)  # what a killed process left of a line
+        file.seek(file.truncate(whole))  # what a killed process left of a line
         self._file = file
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._file and not self._file.tell():  # no result is kept: what could not even begin is no cohort
+            shutil.rmtree(self._folder, ignore_errors=True)
         if self._file:
             self._file.close()
 

@@ -84,7 +84,9 @@ def figures(totals: Totals) -> dict[str, float | None]:
 
 
 def place(result: Result) -> str:
-    """Where a run first differs, as a permalink; the run itself where no action does."""
+    """Where a run first differs, as a permalink; the run itself where no action does, or where one event of it is meant."""
+    if "#" in result.run:
+        return result.run
     found = result.agreement.differences if result.agreement else ()
     actions = [each.recorded or each.driven for each in found]
     return permalink(result.run, actions[0].event) if actions and actions[0] else result.run

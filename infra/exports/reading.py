@@ -103,10 +103,9 @@ def read_export(file: BinaryIO, path: Path) -> Export:
     return Export(RunId(header.run), header.created, facts, messages, kept, absent, header.version, run.key)
 
 
-def as_raw(stored: Stored, data: bytes) -> Raw:
+def as_raw(fact: Fact, data: bytes, position: int) -> Raw:
     """A fact as the message that lies in the log."""
-    fact = stored.fact
-    return Raw(str(FactSubject(fact.run, fact.tenant, fact.role, fact.slot)), data, stored.position)
+    return Raw(str(FactSubject(fact.run, fact.tenant, fact.role, fact.slot)), data, position)
 
 
 # --- the lines ------------------------------------------------------------------------------------
@@ -118,6 +117,8 @@ def _header(path: Path, lines: Lines) -> ExportHeader:
     except BadExport:
         raise
     except ProtocolError as error:
+        if path.is_file() and path.stat().st_size == 0:
+            raise lines.bad("the file is empty") from error
         raise lines.bad(f"the header is no JSON object: {error.why or error.what}") from error
     if not isinstance(said, dict) or said.get("format") != FORMAT:
         raise lines.bad(f'the header does not say "format": "{FORMAT}"')
@@ -126,7 +127,7 @@ def _header(path: Path, lines: Lines) -> ExportHeader:
         raise lines.bad("the header's version is no number")
     if version > VERSION:
         hint = "read it with the Milepost that wrote it, or a newer one"
-        raise lines.bad(f"it has version {version} of the format, this Milepost reads {VERSION}", hint)
+        raise lines.bad(f"it has version {version} of the format, this Milepost reads 1 to {VERSION}", hint)
     try:
         return (SummedHeader if version >= SUMMED else ExportHeader).model_validate(said)
     except ValidationError as error:
@@ -207,7 +208,7 @@ class _Run:
             raise lines.bad(f"it is longer than {MAX_BYTES} bytes")
         else:
             fact = self._fact(line, lines)
-            raw = as_raw(Stored(fact, number), line)
+            raw = as_raw(fact, line, number)
         self.messages.append(raw)
         if fact is not None:
             self._place(fact, raw, lines)
@@ -255,7 +256,7 @@ class _Run:
             fact = self._opened(raw.data)
         except ProtocolError:
             return raw, None
-        return raw, fact if self._is_ours(fact) and as_raw(Stored(fact, number), raw.data) == raw else None
+        return raw, fact if self._is_ours(fact) and as_raw(fact, raw.data, number) == raw else None
 
     def _place(self, fact: Fact, raw: Raw, lines: Lines) -> None:
         before = self._lines.setdefault(fact.id, lines.number)

@@ -63,7 +63,7 @@ def _lines(facts: Sequence[tuple[Stored, bytes]], messages: Sequence[Raw]) -> li
     known = {stored.position for stored, _ in facts if stored.fact.tenant == tenant}
     return [
         each.data if each.position in known and b"\n" not in each.data else wrapped(each.subject, each.data)
-        for each in messages or [as_raw(stored, data) for stored, data in facts]
+        for each in messages or [as_raw(stored.fact, data, stored.position) for stored, data in facts]
     ]
 
 

@@ -21,6 +21,22 @@ ACK_WITHIN_S = 0.01
 CONNECT_S = 5
 
 
+class FastClient(Client):
+    """nats-py looks at a header's name character by character, which is half of what it costs to read a message of the log."""
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        """What the method of nats-py gives (2.16); a later version that does not call it is as right, and slower."""
+        headers: dict[str, str] = {}
+        for line in raw.split(b"\r\n"):
+            name, colon, value = line.partition(b":")
+            if colon and name.isascii():
+                key = name.strip().decode()
+                if not key or key.split() == [key]:
+                    headers[key] = value.strip().decode("utf-8", "replace")
+        return headers
+
+
 class Connection:
     """A NATS client that reconnects for ever and never sends what would make the server close it.
 
@@ -104,7 +120,7 @@ class Connection:
 
 async def connect(url: str, *, name: str, token: str | None = None, on_closed: Callable[[], None] | None = None) -> Connection:
     """Connect to nats-server. on_closed: called when the connection is lost for good."""
-    client = Client()
+    client = FastClient()
     connection = Connection(client, 1024 * 1024)
 
     async def reconnected() -> None:

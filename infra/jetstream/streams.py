@@ -105,7 +105,7 @@ def worker_consumer(role: str, lane: str, subject: str, ack_wait_s: float) -> Co
 
 
 def group_consumer(name: str, subject: str, ack_wait_s: float, since: datetime | None = None) -> ConsumerConfig:
-    """The members of a group (conductors, recorders, shadows) share this reading of the log. since: of what came from then on."""
+    """The members of a group (conductors, recorders) share this reading of the log. since: of what came from then on."""
     return ConsumerConfig(
         durable_name=name, filter_subject=subject, ack_policy=AckPolicy.EXPLICIT,
         deliver_policy=DeliverPolicy.BY_START_TIME if since else DeliverPolicy.ALL, opt_start_time=since,
@@ -197,6 +197,17 @@ async def count(connection: Connection, segment: str, subject: str) -> int:
     except (nats.errors.Error, OSError, TimeoutError) as error:
         raise unreachable(error) from error
     return info.num_pending or 0
+
+
+async def waiting(connection: Connection, stream: str, consumer: str) -> int | None:
+    """How many messages a durable consumer has still to hand out, or to hear the end of; None if there is none."""
+    said = await _api(connection, f"CONSUMER.INFO.{stream}.{consumer}", absent=(10014, 10059))
+    return None if said is None else int(str(said["num_pending"])) + int(str(said["num_ack_pending"]))
+
+
+async def drop_consumer(connection: Connection, stream: str, consumer: str) -> None:
+    """Delete a durable consumer with how far it has read. Raises Unreachable."""
+    await _api(connection, f"CONSUMER.DELETE.{stream}.{consumer}", absent=(10014, 10059))
 
 
 async def drop(connection: Connection, segment: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import any_, func, insert, select, text, tuple_, update
+from sqlalchemy import all_, any_, func, insert, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -43,9 +43,10 @@ class PostgresReceiptStore:
             if ordered:
                 await connection.execute(row, [each.model_dump() for each in ordered])
 
-    async def due(self, now: datetime, limit: int) -> list[Due]:
+    async def due(self, now: datetime, limit: int, *, but: Collection[str] = ()) -> list[Due]:
         table = receipts_due.c
-        chosen = select(receipts_due).where(table.at <= now).order_by(table.at, table.tenant, table.run).limit(limit)
+        ripe = select(receipts_due).where(table.at <= now, table.tenant != all_(array_of([*but])))
+        chosen = ripe.order_by(table.at, table.tenant, table.run).limit(limit)
         async with transaction(self._engine) as connection:
             return [Due.model_validate(dict(row)) for row in (await connection.execute(chosen)).mappings()]
 
@@ -86,9 +87,10 @@ class PostgresReceiptStore:
             if (each.receipt.tenant, each.receipt.number, receipt_hash(each.receipt)) not in there
         ]  # fmt: skip
 
-    async def unpublished(self, limit: int) -> list[RunSealed]:
+    async def unpublished(self, limit: int, *, but: Collection[str] = ()) -> list[RunSealed]:
         table = receipts.c
-        chosen = select(table.sealed).where(~table.published).order_by(table.tenant, table.number).limit(limit)
+        left = select(table.sealed).where(~table.published, table.run != all_(array_of([*but])))
+        chosen = left.order_by(table.tenant, table.number).limit(limit)
         async with transaction(self._engine) as connection:
             return [RunSealed.model_validate(row) for row in (await connection.execute(chosen)).scalars()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -95,10 +96,10 @@ class PostgresRunIndex:
             # after the runs: whoever erases one of them now waits for these events and uses too
             erased = await _erased(connection, {event.run for event in events} | {use.run for use in uses})
             if events:
-                said = (event.model_dump() | ({"summary": ERASED} if event.run in erased else {}) for event in _ordered(events))
+                said = (vars(event) | ({"summary": ERASED} if event.run in erased else {}) for event in _ordered(events))
                 await connection.execute(_EVENTS, {"rows": _json(said)})
             if first := _first(use for use in uses if use.run not in erased):
-                await connection.execute(_USES, {"rows": _json(use.model_dump() for use in first)})
+                await connection.execute(_USES, {"rows": _json(vars(use) for use in first)})
             if watermark:
                 await _mark(connection, watermark)
 
@@ -213,7 +214,8 @@ def _json(rows: Iterable[Mapping[str, object]]) -> str:
 
 
 def _with_cost(run: RunSummary) -> dict[str, object]:
-    return run.model_dump() | {"cost": max(map(float, run.money.values()), default=0.0)}
+    """A price is what a tool says that it is: one that no float can hold is written as the largest that there is."""
+    return vars(run) | {"cost": min(max(map(float, run.money.values()), default=0.0), sys.float_info.max)}
 
 
 def _ordered(events: Sequence[EventRow]) -> list[EventRow]:
@@ -275,8 +277,8 @@ def _conditions(which: RunFilter) -> list[ColumnElement[bool]]:
         conditions.append(runs.started >= which.since)
     if which.before is not None:
         conditions.append(runs.started < which.before)
-    if not which.forks and which.fork_of is None:
-        conditions.append(runs.fork_of.is_(None))
+    if which.forks is not None and which.fork_of is None:
+        conditions.append(runs.fork_of.is_not(None) if which.forks else runs.fork_of.is_(None))
     return conditions
 
 

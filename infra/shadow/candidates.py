@@ -39,13 +39,12 @@ Found: TypeAlias = Agreement | Skipped
 
 
 class Asker(Protocol):
-    """A candidate in use. answers: the kind of fact that it is compared with; at_once: how many it works on side by side."""
+    """A candidate in use. at_once: how many answers it works on side by side."""
 
-    answers: type[AnyEvent]
     at_once: int
 
     def wants(self, body: AnyEvent) -> bool:
-        """Whether an answer of that kind is one for it."""
+        """Whether an answer is one that it is compared with."""
         ...
 
     async def compare(self, run: RunId, facts: Sequence[Stored]) -> Found:
@@ -55,8 +54,6 @@ class Asker(Protocol):
 
 class ModelAsker:
     """Another model, asked from the same prompts."""
-
-    answers = Generated
 
     def __init__(self, speak: Speak, at_once: int) -> None:
         self._speak, self.at_once = speak, at_once
@@ -79,8 +76,7 @@ class ModelAsker:
 class RulesAsker:
     """Other rules, judged by the real judge. What the run was let do before counts in its limits, as in a cohort."""
 
-    answers = CallJudged
-    at_once = 4
+    at_once: int = 4
 
     def __init__(self, swap: Swap) -> None:
         self._swap = swap
@@ -109,8 +105,7 @@ class RulesAsker:
 class ToolAsker:
     """Another version of a tool, called as the run called it; only calls that read."""
 
-    answers = ToolReturned
-    at_once = 4
+    at_once: int = 4
 
     def __init__(self, tool: Tool) -> None:
         self._tool = tool

@@ -11,7 +11,8 @@ from schemas.tools import Effect, ToolResult
 from services.evaluation.agreement import Agreement, agreement
 from services.evaluation.course import Action, Course, Ending, Fate, Spending
 
-_HELD: dict[Outcome, Fate] = {"deny": "denied", "dry_run": "tried"}
+_FATES: dict[Outcome, Fate] = {"deny": "denied", "dry_run": "tried", "allow": "unknown"}
+"""What becomes of a call by its verdict; of one that is let through, nobody knows here."""
 
 
 def generations(recorded: Generation, driven: Generation, effects: Mapping[str, Effect], event: int) -> Agreement:
@@ -41,7 +42,7 @@ def verdicts(action: Action, recorded: Verdict, driven: Verdict) -> Agreement:
 
 
 def _judged(action: Action, verdict: Verdict) -> Course:
-    found = action.model_copy(update={"verdict": verdict.outcome, "fate": _HELD.get(verdict.outcome, "not done")})
+    found = action.model_copy(update={"verdict": verdict.outcome, "fate": _FATES.get(verdict.outcome, "not done")})
     return Course(steps=1, actions=(found,), ending="open", answer=None, spending=Spending())
 
 

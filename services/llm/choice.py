@@ -40,4 +40,8 @@ class Choice:
 
         fit: of the name's tokens so far, which further ones can only lower. invented: required arguments that nobody spoke of.
         """
-        return min(odds, MOST_ODDS) + max(fit, LEAST_FIT) - INVENTED * invented > self.margin
+        return self.lead(odds, fit, invented) > 0
+
+    def lead(self, odds: float, fit: float = 0.0, invented: int = 0) -> float:
+        """By how much a call wins over words, in log-odds; words win below 0."""
+        return min(odds, MOST_ODDS) + max(fit, LEAST_FIT) - INVENTED * invented - self.margin

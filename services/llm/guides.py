@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypeAlias
@@ -120,10 +121,10 @@ class Written:
     """
 
     def __init__(
-        self, alphabet: Alphabet, sampler: Sampler, grammar: Grammar, *, greedy: bool, max_tokens: int,
+        self, alphabet: Alphabet, sampler: Sampler, grammar: Grammar, *, max_tokens: int,
         opening: Sequence[int] = (), on_text: Hear | None = None,
     ) -> None:  # fmt: skip
-        self._alphabet, self._sampler, self._grammar, self._greedy = alphabet, sampler, grammar, greedy
+        self._alphabet, self._sampler, self._grammar = alphabet, sampler, grammar
         self._max_tokens, self._on_text = max_tokens, on_text
         self._stream = TextStream(alphabet.vocabulary)
         self._whole = 0
@@ -178,7 +179,7 @@ class Written:
 
     def _choose(self, scores: Scores) -> int:
         """The likeliest token is mostly allowed, and asking about one is much cheaper than asking about all."""
-        if self._greedy and self._grammar.takes(token := scores.best()):
+        if self._sampler.greedy and self._grammar.takes(token := scores.best()):
             return token
         return self._sampler.choose(scores, self._grammar.allowed())
 
@@ -212,18 +213,20 @@ class Turn:
     have written by itself is taken back, for it wanted another tool, and the nearest one offered (restart for renew) would
     be the wrong thing done. So is a whole call with too many arguments that nobody spoke of; invented: counts them. again: what
     to drop and to read in place of the prompt before the answer to a call taken back, which would else tell of the call.
+    slack: how far, in log-odds, the closest of these decisions was from the other one.
     """
 
     def __init__(
         self, answer: Answer | Written, call: Written | None = None, choice: Choice | None = None,
         invented: Callable[[Written], int] | None = None, again: Callable[[], Next] | None = None,
     ) -> None:  # fmt: skip
-        self._answer, self._call, self._choice = answer, call, choice
+        self._answer, self._call, self.choice = answer, call, choice
         self._invented, self._again = invented, again
         self._first: HostScores | None = None
         self._begun = False
         self.chosen: Answer | Written = answer
         self.odds = 0.0
+        self.slack = math.inf
 
     @property
     def calls(self) -> bool:
@@ -232,21 +235,21 @@ class Turn:
 
     def follow(self, scores: Scores) -> Next:
         """Choose at the first scores and at each token of a name, then go on with what was chosen."""
-        if self._call is None or self._choice is None:
+        if self._call is None or self.choice is None:
             return self._answer.follow(scores)
         if not self._begun:
             self._begun = True
-            return self._decide(scores, self._call, self._choice)
+            return self._decide(scores, self._call, self.choice)
         if self.calls and not self._call.named:
-            return self._spell(scores, self._call, self._choice)
+            return self._spell(scores, self._call, self.choice)
         following = self.chosen.follow(scores)
         if self.calls and not following.tokens and self._invented:
-            return self._end(following, self._call, self._choice, self._invented(self._call))
+            return self._end(following, self._call, self.choice, self._invented(self._call))
         return following
 
     def _decide(self, scores: Scores, call: Written, choice: Choice) -> Next:
         self.odds = choice.odds(scores)
-        if not choice.is_call(self.odds):
+        if not self._means(choice):
             # One that would rather call tells of the call, where it may not make it.
             return self._take_back(call, scores) if self.odds > 0 else self._answer.follow(scores)
         self.chosen = call
@@ -256,11 +259,16 @@ class Turn:
 
     def _spell(self, scores: Scores, call: Written, choice: Choice) -> Next:
         following = call.spell(scores)
-        return following if choice.is_call(self.odds, call.fit) else self._take_back(call, self._first or scores)
+        return following if self._means(choice, call.fit) else self._take_back(call, self._first or scores)
 
     def _end(self, following: Next, call: Written, choice: Choice, invented: int) -> Next:
-        meant = choice.is_call(self.odds, call.fit, invented)
+        meant = self._means(choice, call.fit, invented)
         return following if meant or self._first is None else self._take_back(call, self._first)
+
+    def _means(self, choice: Choice, fit: float = 0.0, invented: int = 0) -> bool:
+        lead = choice.lead(self.odds, fit, invented)
+        self.slack = min(self.slack, abs(lead))
+        return lead > 0
 
     def _take_back(self, call: Written, first: Scores) -> Next:
         """Answer as if the call had not been begun; what was chosen last was never read."""

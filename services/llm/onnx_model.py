@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.canonical import digest
@@ -18,11 +19,12 @@ from services.llm.decoder import Decoder
 from services.llm.decoders import open_decoder
 from services.llm.engine import Engine, Outcome, PromptTooLong
 from services.llm.fitting import fitted
-from services.llm.guides import Hear
+from services.llm.guides import Hear, Turn
 from services.llm.interface import FACTS
 from services.llm.model import ANYBODY, Terms
+from services.llm.sampling import Sampler, Samplers
 from services.llm.session import Provider
-from services.llm.stream import Next
+from services.llm.stream import Guide, Next
 from services.llm.tokenizer import Vocabulary
 from services.llm.turns import Speech, Turns
 from services.llm.wire import WIRES
@@ -32,6 +34,15 @@ WAITING = 64
 CONTEXT = 4096
 # Tokens that an answer must have at the least; where a prompt is cut, it is to have max_tokens or a quarter of the context.
 ROOM = 16
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A generation and what it was made of. prompt: its tokens, before any of them was taken back."""
+
+    generation: Generation
+    prompt: Sequence[int]
+    speech: Speech
 
 
 class OnnxModel:
@@ -48,7 +59,7 @@ class OnnxModel:
         self._tokenizer_hash = manifest.tokenizer_sha256
         self._chat = manifest.chat
         self._wire = manifest.wire
-        self._vocabulary = vocabulary
+        self.vocabulary = vocabulary
         self._decoder = decoder
         self._turns = Turns(vocabulary, manifest.ends, rows=decoder.vocabulary)
         self._engine = Engine(decoder, max_waiting=max_waiting, speculate=speculate)
@@ -96,18 +107,29 @@ class OnnxModel:
 
     async def generate(self, prompt: Prompt, *, on_text: Callable[[str], None], terms: Terms = ANYBODY) -> Generation:
         """What the model says. Raises PromptTooLong, ModelBusy, SchemaRefused, OutputRefused, EngineStopped."""
+        return (await self.speak(prompt, on_text=on_text, terms=terms)).generation
+
+    async def speak(
+        self, prompt: Prompt, *, on_text: Callable[[str], None], terms: Terms = ANYBODY, certified: bool = False,
+        samplers: Samplers = Sampler, watched: Callable[[Turn], Guide] | None = None,
+    ) -> Spoken:  # fmt: skip
+        """As generate, with the tokens. certified: also where the prompt does not ask for it.
+
+        samplers, watched: look on as tokens are chosen, and at the scores that they are chosen by.
+        """
         loop = asyncio.get_running_loop()
 
         def tell(text: str) -> None:
             loop.call_soon_threadsafe(on_text, text)
 
         # A thread, for compiling a large schema takes a second, and nobody else should wait for it.
-        tokens, cut, speech = await asyncio.to_thread(self._prepare, prompt, tell)
-        certified = prompt.manner.certified
-        done: Future[Outcome] = self._engine.submit(tokens, speech.turn, terms=terms, certified=certified)
+        tokens, cut, speech = await asyncio.to_thread(self._prepare, prompt, tell, samplers)
+        certified = certified or prompt.manner.certified
+        guide = watched(speech.turn) if watched else speech.turn
+        done: Future[Outcome] = self._engine.submit(tokens, guide, terms=terms, certified=certified)
         outcome = await asyncio.wrap_future(done)
         reply = await asyncio.to_thread(speech.reply)
-        return Generation(
+        generation = Generation(
             text=reply.text,
             calls=reply.calls,
             malformed=reply.malformed,
@@ -128,8 +150,13 @@ class OnnxModel:
             accepted=outcome.accepted,
             certificate=certificate(self._decoder, tokens, speech.said) if certified else None,
         )  # fmt: skip
+        return Spoken(generation, tokens, speech)
 
-    def _prepare(self, prompt: Prompt, on_text: Hear) -> tuple[list[int], tuple[str, ...], Speech]:
+    async def read(self, tokens: Sequence[int], guide: Guide) -> None:
+        """Read tokens as a certified stream does, and go on as a guide says. Raises ModelBusy, PromptTooLong, EngineStopped."""
+        await asyncio.wrap_future(self._engine.submit(tokens, guide, certified=True))
+
+    def _prepare(self, prompt: Prompt, on_text: Hear, samplers: Samplers) -> tuple[list[int], tuple[str, ...], Speech]:
         """The prompt's tokens, what was left out of it to make it fit, and the turn that follows it."""
         wire = WIRES[self._wire if prompt.manner.wire == "model" else prompt.manner.wire]
         capacity = self._decoder.capacity
@@ -140,7 +167,7 @@ class OnnxModel:
 
         def tokens_of(each: Prompt) -> list[int]:
             if id(each) not in encoded:
-                encoded[id(each)] = each, encode(each, self._chat, wire, self._vocabulary)
+                encoded[id(each)] = each, encode(each, self._chat, wire, self.vocabulary)
             return encoded[id(each)][1]
 
         prompt, cut = fitted(prompt, lambda each: len(tokens_of(each)), capacity - wanted)
@@ -154,4 +181,4 @@ class OnnxModel:
             """The prompt without its tools, in place of the one with them."""
             return Next(tokens_of(prompt.without_tools()), drop=len(tokens))
 
-        return tokens, cut, self._turns.speech(prompt, wire, longest=longest, on_text=on_text, again=again)
+        return tokens, cut, self._turns.speech(prompt, wire, longest=longest, on_text=on_text, again=again, samplers=samplers)

@@ -8,6 +8,8 @@ same either way.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,11 @@ class Sampler:
     def __init__(self, sampling: Sampling) -> None:
         self._sampling = sampling
         self._random = np.random.default_rng(sampling.seed)
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token, where it is allowed, is taken without being asked for."""
+        return self._sampling.temperature == 0
 
     def choose(self, scores: Scores, allowed: Allowed | None = None) -> int:
         """One token among the allowed ones. Raises NotFinite, and ValueError where none is allowed."""
@@ -94,6 +101,10 @@ class Sampler:
         """Chances of these tokens, as if there were no others."""
         chances: Chances = np.exp((logits.astype(np.float64) - float(logits.max())) / self._sampling.temperature)
         return chances / float(chances.sum())
+
+
+# What makes the samplers of a turn; another one than Sampler may look on as it chooses.
+Samplers: TypeAlias = Callable[[Sampling], Sampler]
 
 
 def _likeliest(scores: Scores, allowed: Allowed | None) -> int:

@@ -13,7 +13,7 @@ from services.llm.grammar import Grammar, Grammars
 from services.llm.grounding import grounded, invented
 from services.llm.guides import MARKUP, Alphabet, Answer, Hear, Turn, Written
 from services.llm.replies import Reply, checked, read_reply
-from services.llm.sampling import Allowed, Sampler
+from services.llm.sampling import Allowed, Sampler, Samplers
 from services.llm.stream import Next
 from services.llm.tokenizer import Vocabulary
 from services.llm.wire.form import Malformed, Markup, Wire
@@ -71,17 +71,18 @@ class Turns:
         self._grammars = Grammars(vocabulary, ends, rows=rows)
 
     def speech(
-        self, prompt: Prompt, wire: Wire, *, longest: int, on_text: Hear, again: Callable[[], Next] | None = None
-    ) -> Speech:
+        self, prompt: Prompt, wire: Wire, *, longest: int, on_text: Hear, again: Callable[[], Next] | None = None,
+        samplers: Samplers = Sampler,
+    ) -> Speech:  # fmt: skip
         """A turn of at most `longest` tokens; again: see Turn. Raises SchemaRefused, OutputRefused."""
         if prompt.manner.constrained:
-            return Speech(prompt, wire, self._constrained(prompt, wire, longest, on_text, again))
+            return Speech(prompt, wire, self._constrained(prompt, wire, longest, on_text, again, samplers))
         showing = Showing(wire if prompt.offered else None, on_text)
-        return Speech(prompt, wire, Turn(self._free(prompt, wire, longest, showing.hear)), showing)
+        return Speech(prompt, wire, Turn(self._free(prompt, wire, longest, showing.hear, samplers)), showing)
 
-    def _free(self, prompt: Prompt, wire: Wire, longest: int, on_text: Hear) -> Answer:
+    def _free(self, prompt: Prompt, wire: Wire, longest: int, on_text: Hear, samplers: Samplers) -> Answer:
         """Whatever the model will; where it may call, the special tokens of calls are words, too."""
-        sampler = Sampler(prompt.sampling)
+        sampler = samplers(prompt.sampling)
         if not prompt.offered:
             return Answer(self._alphabet, sampler, max_tokens=longest, on_text=on_text)
         markup = (wire.opening, wire.between, wire.closing, *(Markup(stop) for stop in wire.stops))
@@ -89,9 +90,11 @@ class Turns:
         words = self._alphabet.wording(special)
         return Answer(self._alphabet, sampler, max_tokens=longest, on_text=on_text, words=words, stops=wire.stops)
 
-    def _constrained(self, prompt: Prompt, wire: Wire, longest: int, on_text: Hear, again: Callable[[], Next] | None) -> Turn:
+    def _constrained(
+        self, prompt: Prompt, wire: Wire, longest: int, on_text: Hear, again: Callable[[], Next] | None, samplers: Samplers
+    ) -> Turn:
         """An answer, of the wanted form if there is one, or calls that fit their schemas."""
-        answer, words = self._answer(prompt, wire, longest, on_text)
+        answer, words = self._answer(prompt, wire, longest, on_text, samplers(prompt.sampling))
         if not prompt.offered or prompt.manner.calls == "never":
             return Turn(answer)
         grammar = self._grammars.of_calls(prompt.offered, wire, several=prompt.manner.parallel and wire.several)
@@ -99,7 +102,7 @@ class Turns:
         if prompt.manner.output is None:
             words = self._beginning_of_words(wire, words & ~calls)
         call = Written(
-            self._alphabet, Sampler(prompt.sampling), grammar, greedy=prompt.sampling.temperature == 0, max_tokens=longest,
+            self._alphabet, samplers(prompt.sampling), grammar, max_tokens=longest,
             opening=spelled([wire.opening], self._vocabulary),
         )  # fmt: skip
         if prompt.manner.calls == "required":
@@ -109,13 +112,14 @@ class Turns:
             answer, call, choice, invented=lambda written: invented(called(written, prompt, wire), prompt), again=again
         )  # fmt: skip
 
-    def _answer(self, prompt: Prompt, wire: Wire, longest: int, on_text: Hear) -> tuple[Answer | Written, Allowed]:
+    def _answer(
+        self, prompt: Prompt, wire: Wire, longest: int, on_text: Hear, sampler: Sampler
+    ) -> tuple[Answer | Written, Allowed]:
         """An answer, and the tokens that it may begin with."""
-        sampler, words = Sampler(prompt.sampling), self._alphabet.first_words
+        words = self._alphabet.first_words
         if prompt.manner.output:
             grammar = self._grammars.of_answer(prompt.manner.output)
-            greedy = prompt.sampling.temperature == 0
-            formed = Written(self._alphabet, sampler, grammar, greedy=greedy, max_tokens=longest, on_text=on_text)
+            formed = Written(self._alphabet, sampler, grammar, max_tokens=longest, on_text=on_text)
             return formed, grammar.allowed()
         # Where tools are about, a text that begins as markup is a call gone wrong or an echo of a result.
         plain = bool(prompt.offered) or any(message.role == "tool" for message in prompt.messages)

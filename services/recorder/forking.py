@@ -19,7 +19,7 @@ from runtime.log import Delivery, Log, Stored
 from schemas.envelope import DECIDERS, Fact, new_fact, source_of
 from schemas.errors import MilepostError
 from schemas.events import AnyEvent, CancelRequested, RunRequested
-from schemas.ids import CANCEL_SLOT, RunId
+from schemas.ids import CANCEL_SLOT, RunId, checked_run
 
 log = structlog.get_logger("services.recorder.forking")
 
@@ -50,7 +50,7 @@ class Forker:
                 await delivery.again(AGAIN_S)
                 return
             try:
-                await self._copy(fact, RunId(fact.body.fork.run))
+                await self._copy(fact, checked_run(fact.body.fork.run))
             except Retryable as error:
                 log.warning("not copied yet", run=fact.run, error=error.what, why=error.why)
                 await delivery.again(1.0)
@@ -58,6 +58,9 @@ class Forker:
             except MilepostError as error:
                 log.warning("a fork is called off", run=fact.run, error=error.what, why=error.why)
                 await self._call_off(fact, error)
+            except Exception as error:  # whatever a request says, the next one's turn comes
+                log.exception("a fork is called off", run=fact.run)
+                await self._call_off(fact, MilepostError("The fork cannot be made.", why=repr(error)[:200]))
         await delivery.ack()
 
     async def _copy(self, request: Fact, run: RunId) -> None:

@@ -146,7 +146,7 @@ def _matches(run: RunSummary, which: RunFilter) -> bool:
         and which.user in (None, run.user)
         and which.conversation in (None, run.conversation)
         and which.fork_of in (None, run.fork_of)
-        and (which.forks or which.fork_of is not None or run.fork_of is None)
+        and (which.forks is None or which.fork_of is not None or which.forks == (run.fork_of is not None))
         and (which.tool is None or which.tool in run.tools)
         and (which.model is None or which.model in run.models)
         and (which.tokens_over is None or run.tokens > which.tokens_over)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -30,8 +30,9 @@ class MemoryReceiptStore:
             both = {"position": max(old.position, each.position), "at": min(old.at, each.at)}
             self._due[place] = each.model_copy(update=both)
 
-    async def due(self, now: datetime, limit: int) -> list[Due]:
-        return sorted((each for each in self._due.values() if each.at <= now), key=lambda each: each.at)[:limit]
+    async def due(self, now: datetime, limit: int, *, but: Collection[str] = ()) -> list[Due]:
+        found = (each for each in self._due.values() if each.at <= now and each.tenant not in but)
+        return sorted(found, key=lambda each: each.at)[:limit]
 
     async def add(self, tenant: str, makes: Mapping[RunId, Make], read: Mapping[RunId, int]) -> list[RunSealed]:
         chain, made = self._chains[tenant], list[RunSealed]()
@@ -65,8 +66,9 @@ class MemoryReceiptStore:
                 chain.sort(key=lambda each: each.receipt.number)
         return refused
 
-    async def unpublished(self, limit: int) -> list[RunSealed]:
-        return sorted(self._unpublished.values(), key=lambda each: (each.receipt.tenant, each.receipt.number))[:limit]
+    async def unpublished(self, limit: int, *, but: Collection[str] = ()) -> list[RunSealed]:
+        found = (each for each in self._unpublished.values() if each.receipt.run not in but)
+        return sorted(found, key=lambda each: (each.receipt.tenant, each.receipt.number))[:limit]
 
     async def published(self, rows: Sequence[RunSealed]) -> None:
         for row in rows:

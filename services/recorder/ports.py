@@ -114,7 +114,7 @@ class RunFilter(Value):
 
     status: one, or any of several. text: stands in task or answer; deep: or in a line of its events. since, before: when it
     started. tool, model: called or asked in it. tokens_over: more tokens than that; cost_over: more money than that, of any
-    currency. forks: whether forks are listed, too, and those alone that left `fork_of`, if it is named.
+    currency. forks: only forks, or none of them; fork_of: those alone that left this run.
     """
 
     tenant: str | None = None
@@ -130,7 +130,7 @@ class RunFilter(Value):
     model: str | None = None
     tokens_over: int | None = Field(default=None, ge=0)
     cost_over: float | None = Field(default=None, ge=0)
-    forks: bool = True
+    forks: bool | None = None
     fork_of: str | None = None
 
     @property

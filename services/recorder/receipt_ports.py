@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
@@ -39,8 +39,8 @@ class ReceiptStore(Protocol):
         """Remember runs that are to be sealed; of two notes of a run the later position and the earlier moment hold."""
         ...
 
-    async def due(self, now: datetime, limit: int) -> list[Due]:
-        """Runs whose time has come, the oldest first."""
+    async def due(self, now: datetime, limit: int, *, but: Collection[str] = ()) -> list[Due]:
+        """Runs whose time has come, the oldest first. but: tenants whose are left out."""
         ...
 
     async def add(self, tenant: str, makes: Mapping[RunId, Make], read: Mapping[RunId, int]) -> list[RunSealed]:
@@ -54,8 +54,8 @@ class ReceiptStore(Protocol):
         """Keep receipts that the log tells of; gives those whose number or place in their run has another one already."""
         ...
 
-    async def unpublished(self, limit: int) -> list[RunSealed]:
-        """Receipts that may not be in the log yet, in order of their numbers."""
+    async def unpublished(self, limit: int, *, but: Collection[str] = ()) -> list[RunSealed]:
+        """Receipts that may not be in the log yet, in order of their numbers. but: runs whose are left out."""
         ...
 
     async def published(self, rows: Sequence[RunSealed]) -> None:

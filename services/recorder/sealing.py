@@ -39,8 +39,9 @@ from runtime.receipts import (
 from runtime.service import Service
 from runtime.signing import is_genuine
 from schemas.canonical import read_json
+from schemas.commands import EndRun
 from schemas.envelope import Fact, encode
-from schemas.errors import ProtocolError
+from schemas.errors import MilepostError, ProtocolError
 from schemas.events import RunSealed
 from schemas.ids import END_SLOT, CommandId, RunId, Token
 from schemas.receipts import NO_HASH, Checkpoint, Receipt
@@ -55,11 +56,16 @@ READERS = 8
 QUIET_S = 2.0
 SWEEP_S = 5.0
 RETRY_S = 1.0
+STUCK_S = 60.0
 EVERY = 1000
 EVERY_S = 600.0
 KEPT = 20_000
 
 ValueT = TypeVar("ValueT", bound=Value)
+
+
+class RunGone(MilepostError):
+    """The run of a receipt lies in the log no more: its segment was dropped."""
 
 
 class ReadChain(Value):
@@ -94,6 +100,8 @@ class Sealer:
         self._own: dict[RunId, datetime] = {}
         self._sound: set[str] = set()
         self._heads: dict[str, tuple[int, str]] | None = None
+        self._behind: dict[str, datetime] = {}
+        self._stuck: dict[str, datetime] = {}
         self._seen: dict[str, Checkpoint] = {}
         self._wake = asyncio.Event()
         self.sealed = 0
@@ -127,6 +135,8 @@ class Sealer:
             self._wake.set()
         if told:
             await restore(self._store, told, self._keys.trusted())
+            for each in told:  # the chain may be whole again
+                self._behind.pop(each.receipt.tenant, None)
 
     def _know(self, run: RunId, folded: Folded) -> None:
         """Keep what the fold has already found, for the moment when the run is sealed."""
@@ -173,7 +183,7 @@ class Sealer:
         """What this recorder has noted; of others', what they should have sealed by now."""
         now = self._clock.now()
         left, noted = now - timedelta(seconds=SWEEP_S), [run for run, at in self._own.items() if at <= now]
-        found = await self._store.due(now, AT_ONCE)
+        found = await self._store.due(now, AT_ONCE, but=_until(self._behind, now))
         if len(found) < AT_ONCE:  # what is not among them was sealed by another recorder
             for run in set(noted).difference(each.run for each in found):
                 self._drop(RunId(run))
@@ -188,6 +198,7 @@ class Sealer:
             try:
                 await self._seal_of(tenant, runs)
             except ChainBehind as error:  # that tenant's trouble is not the others'
+                self._behind[tenant] = self._clock.now() + timedelta(seconds=SWEEP_S)
                 behind.append(error)
         if behind:
             raise behind[0]
@@ -220,11 +231,10 @@ class Sealer:
                 folded = fold(run, await self._log.read(run))
                 unanswered = {} if folded.state.erased else folded.unanswered
         try:
-            counted = count(run, raws, unanswered)
+            return count(run, raws, unanswered, tenant=due.tenant)  # a stranger's fact tells of no run
         except NotAnEnd as error:
             log.error("a run cannot be sealed", run=run, what=error.what, why=error.why)
             return None
-        return counted if counted is not None and counted.tenant == due.tenant else None  # a stranger's fact tells of no run
 
     def _make(self, counted: Counted) -> Make:
         def make(before: Receipt | None, number: int, previous: str) -> RunSealed | None:
@@ -239,15 +249,33 @@ class Sealer:
         return make
 
     async def _publish(self) -> int:
-        """Put what is sealed into the log; gives how many that were."""
-        rows = await self._store.unpublished(AT_ONCE)
-        if rows:
-            await asyncio.gather(*(self._append(row) for row in rows))
-            await self._store.published(rows)
-        return len(rows)
+        """Put what is sealed into the log; gives how many that were. One that cannot be put there keeps no other one back."""
+        rows = await self._store.unpublished(AT_ONCE, but=_until(self._stuck, self._clock.now()))
+        ends = await asyncio.gather(*(self._put(row) for row in rows))
+        there = [row for row, end in zip(rows, ends, strict=True) if end is None]
+        await self._store.published(there)
+        away = next((end for end in ends if isinstance(end, Retryable)), None)
+        if away and not there:
+            raise away
+        return len(there)
+
+    async def _put(self, row: RunSealed) -> MilepostError | None:
+        """Put one into the log; gives why it is not there."""
+        try:
+            await self._append(row)
+        except MilepostError as error:
+            pause = RETRY_S if isinstance(error, Retryable) else STUCK_S
+            self._stuck[row.receipt.run] = self._clock.now() + timedelta(seconds=pause)
+            log.error("a receipt is not in the log yet", run=row.receipt.run, number=row.receipt.number, what=error.what,
+                      why=error.why, next=error.hint)  # fmt: skip
+            return error
+        return None
 
     async def _append(self, row: RunSealed) -> None:
+        """Where the run is gone, nothing is put: that would begin a dropped segment anew. Raises RunGone."""
         fact = fact_of(row)
+        if not await self._log.holds(fact.run, fact.tenant, EndRun.role, END_SLOT):
+            raise RunGone(f"The log does not hold run {fact.run} any more.", hint="milepost archive ls")
         if await self._log.append(fact):
             return
         place = str(FactSubject(fact.run, fact.tenant, fact.role, fact.slot))
@@ -284,6 +312,8 @@ class Sealer:
             seen = self._seen.get(tenant)
             if seen and (number <= seen.number or not self._is_time(number - seen.number, seen.at)):
                 continue
+            if tenant in _until(self._behind, self._clock.now()):
+                continue
             await self._check_head(tenant)
             await self._checkpoint(tenant, number, head)
 
@@ -319,6 +349,14 @@ class Sealer:
         number, head = (await self._store.heads()).get(tenant, (0, NO_HASH))
         await self._check_head(tenant)
         return orjson.dumps((await self._checkpoint(tenant, number, head)).model_dump(mode="json"))
+
+
+def _until(moments: dict[str, datetime], now: datetime) -> list[str]:
+    """Those whose moment is still to come; the others are forgotten. A clock that was set back holds nobody for long."""
+    for name, until in [*moments.items()]:
+        if not now < until <= now + timedelta(seconds=STUCK_S):
+            del moments[name]
+    return [*moments]
 
 
 async def restore(store: ReceiptStore, told: Sequence[RunSealed], trusted: Mapping[str, bytes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from schemas.envelope import Fact
 from schemas.events import (
@@ -15,11 +16,11 @@ from schemas.events import (
     ToolReturned,
     ToolsSelected,
 )
-from schemas.tools import Value
 from services.recorder.ports import How, Kind, Use
 
 
-class Thing(Value):
+@dataclass(frozen=True, slots=True)
+class Thing:
     """A thing as a fact names it. hash: which of its versions; name: another name that people know it by."""
 
     kind: Kind
@@ -32,8 +33,11 @@ class Thing(Value):
 
 def uses_of(fact: Fact) -> list[Use]:
     """One row a thing and way of use; none for facts that use nothing."""
-    about = {"run": fact.run, "tenant": fact.tenant, "time": fact.time}
-    return [Use.model_validate({**thing.model_dump(), **about}) for thing in dict.fromkeys(_things(fact))]
+    return [
+        Use(run=fact.run, tenant=fact.tenant, time=fact.time, kind=each.kind, id=each.id, how=each.how, hash=each.hash,
+            name=each.name, detail=each.detail)
+        for each in dict.fromkeys(_things(fact))
+    ]  # fmt: skip
 
 
 def _things(fact: Fact) -> Iterator[Thing]:

@@ -102,11 +102,13 @@ async def test_a_note_of_a_later_fact_outlives_the_receipt(store: ReceiptStore) 
     assert len(await store.due(NOW, 9)) == 2
     await store.add("acme", {}, {ONE: 3})
     assert [each.tenant for each in await store.due(NOW, 9)] == ["globex"]
+    assert await store.due(NOW, 9, but=["globex"]) == [] and await store.due(NOW, 9, but=["acme"]) != []
 
 
 async def test_a_receipt_is_unpublished_until_it_is_in_the_log(store: ReceiptStore) -> None:
     made = await store.add("acme", {ONE: make(ONE, 3), TWO: make(TWO, 4)}, {})
     assert await store.unpublished(9) == made and await store.unpublished(1) == made[:1]
+    assert await store.unpublished(1, but=[ONE]) == made[1:]
     await store.published(made[:1])
     assert await store.unpublished(9) == made[1:]
 

@@ -160,10 +160,13 @@ async def test_runs_are_listed_by_what_they_used_and_cost(stores: Stores) -> Non
     assert await listed(cost_over=99.5) == ["run2"]
     assert await listed(status=("failed", "waiting")) == ["run2", "run3"]
     assert await listed(forks=False) == ["run1", "run2"]
+    assert await listed(forks=True) == ["run3", "run4"]
     assert await listed(fork_of="run1") == await listed(fork_of="run1", forks=False) == ["run3"]
     assert await listed(tool="clock", tokens_over=20, tenant="acme") == ["run1"]
     (found,) = await stores.runs.list_runs(RunFilter(model="gpt"))
     assert found.money == BOTH and found.models == ("qwen", "gpt")
+    await stores.runs.record([], [summary("run5", money={"CNY": "1" + 400 * "0"})])  # whatever a tool may say
+    assert await listed(cost_over=1e300) == ["run5"]
 
 
 async def test_lists_go_on_behind_a_place_also_among_runs_that_began_at_once(stores: Stores) -> None:

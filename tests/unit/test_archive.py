@@ -31,15 +31,18 @@ from infra.archive.overview import closed_at
 from infra.archive.reading import ArchivedTenant
 from infra.archive.retention import is_older, months
 from infra.archive.store import ArchiveError, NoArchive, open_store
+from infra.archive.whole import WholeLog
 from infra.exports.reading import read_export
 from infra.settings import Archive, SettingsError, load
-from runtime.log import Raw
+from runtime.log import Raw, Stored
+from runtime.memory_broker import MemoryBroker
 from schemas.envelope import encode
 from schemas.errors import ProtocolError
-from schemas.ids import run_id
+from schemas.ids import RunId, run_id
 from schemas.subjects import FactSubject
 from tests.support.archived import JANUARY, begun, contents
-from tests.support.builders import NOW, TENANT
+from tests.support.builders import NOW, TENANT, ready
+from tests.support.sealing import Keys
 
 
 def raws_of(key: str = "one") -> list[Raw]:
@@ -91,6 +94,10 @@ def test_only_a_manifest_makes_a_folder_count(tmp_path: Path) -> None:
     assert contents(reader.run(run) or []) == contents(raws)
     assert reader.beginning(JANUARY, run[:12]) == [run]
     assert reader.run(run_id(TENANT, "two", JANUARY)) is None
+    (tmp_path / "runs-0001.jsonl.gz").write_bytes(member)
+    store.put(prefix + INDEX, line(entry.model_copy(update={"file": "../../runs-0001.jsonl.gz"})))
+    with pytest.raises(BadArchive, match="file"):
+        reader.run(run)
     store.put(prefix + MANIFEST, b"{}")
     with pytest.raises(BadArchive, match=r"manifest\.json cannot be read"):
         reader.run(run)
@@ -157,3 +164,19 @@ def test_what_is_kept_is_counted_in_whole_months_from_the_end_of_the_segment() -
         "202409",
         "202410",
     ]
+
+
+class BothLog(MemoryBroker):
+    """With what JetStreamLog has more."""
+
+    async def read_both(self, run: RunId, after: int = 0) -> list[tuple[Stored, bytes]]:
+        return [(stored, encode(stored.fact)) for stored in await self.read(run, after)]
+
+
+async def test_a_tenant_reads_no_run_of_another_by_its_id() -> None:
+    run, log, keys = ready(None), BothLog(), Keys()
+    for stored in run.log:
+        assert await log.append(stored.fact)
+    for tenant, events in ((TENANT, len(run.log)), ("globex", 0), (None, len(run.log))):
+        whole = WholeLog(log, keys, tenant=tenant)  # type: ignore[arg-type]  # as much of a log as it needs
+        assert [len(each) for each in (await whole.read(run.id), await whole.read_raw(run.id))] == [events, events], tenant

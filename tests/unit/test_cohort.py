@@ -109,6 +109,18 @@ async def test_a_fork_agrees_with_itself() -> None:
     assert (result.agreement.risk, result.agreement.endings) == ("same", ("completed", "completed"))
 
 
+async def test_another_model_goes_on_where_a_fork_left() -> None:
+    """What a fork copied stays: the model is asked from there on, and the run comes to an end."""
+    fork = ForkUnderTest(original_of(operator_run(1)), 9)
+    fork.answer(ApprovalRefused(command=fork.one(RequestApproval), by="ann"))
+    fork.say(text="Not renewed.")
+    fork.end()
+    swap = scripted({"role": "tool", "say": "So be it."})
+    result = await drive(of(fork), swap, await speaking(swap))
+    assert result.agreement is not None, result.trouble
+    assert (result.agreement.risk, result.agreement.answers.driven) == ("answer", "So be it.")
+
+
 async def test_a_run_that_was_erased_is_counted_and_not_driven() -> None:
     run = operator_run(1)
     datakeyed = [replace(each.fact, header=each.fact.header.model_copy(update={"datakey": "k1"})) for each in run.log]
@@ -327,6 +339,22 @@ async def test_trouble_is_not_kept_and_one_process_works_at_a_time(tmp_path: Pat
     with open_cohort(tmp_path, what) as kept:
         assert kept.left == list(what.runs)
         assert isinstance(kept, Cohort)
+
+
+def test_what_could_not_begin_is_no_cohort(tmp_path: Path) -> None:
+    with pytest.raises(MilepostError), open_cohort(tmp_path, about("202611-" + "0" * 32)):
+        raise MilepostError("There is no such model.")
+    assert cohorts(tmp_path) == []
+
+
+def test_a_file_with_other_bytes_is_another_run_of_a_cohort(tmp_path: Path) -> None:
+    file = tmp_path / "run.jsonl"
+    file.write_bytes((GOLDEN / sorted(each.name for each in GOLDEN.iterdir() if each.suffix == ".jsonl")[0]).read_bytes())
+    (before,) = (each.name for each in in_files([file]))
+    with file.open("ab") as more:
+        more.write(b"x")
+    (after,) = (each.name for each in in_files([file]))
+    assert before.split()[0] == after.split()[0] and before != after
 
 
 def test_a_cohort_is_named_by_its_runs_and_its_swap() -> None:

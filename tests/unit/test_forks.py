@@ -23,6 +23,7 @@ from runtime.forking import (
 )
 from runtime.replay import replay
 from runtime.sealing import Erased
+from runtime.steps import RECORDED_LANE
 from schemas.agent import AgentSpec
 from schemas.commands import (
     AnyCommand,
@@ -217,6 +218,14 @@ def test_an_agent_is_never_called_from_a_fork_since_its_run_might_write() -> Non
     run.say(text="done")
     fork = ForkUnderTest(original_of(run), 4, Change(reads="live"))
     fork.say(call("helper"))
+    missing(fork, fork.one(CallTool))
+    assert not fork.open(CallTool) and "not made" in told(fork)
+
+
+def test_a_card_whose_host_is_the_log_is_asked_for_once() -> None:
+    card = CLOCK.model_copy(update={"lane": RECORDED_LANE})
+    fork = ForkUnderTest(original(), DONE, Change(reads="live", tools=(card, RENEW)))
+    fork.say(call("clock", id="c2"))
     missing(fork, fork.one(CallTool))
     assert not fork.open(CallTool) and "not made" in told(fork)
 

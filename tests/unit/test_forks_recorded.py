@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import cast
 
 import pytest
 
@@ -14,8 +16,9 @@ from runtime.memory_broker import MemoryBroker
 from runtime.service import Context
 from schemas.commands import CallTool
 from schemas.envelope import Fact, decode_fact, encode
-from schemas.events import AnswerCopied, CancelRequested, ToolFailed, ToolReturned
+from schemas.events import AnswerCopied, CancelRequested, Fork, RunRequested, ToolFailed, ToolReturned
 from schemas.ids import RunId
+from schemas.subjects import run_subjects
 from services.recorder.forking import Forker, Past
 from services.recorder.recorded_lane import recorded_answer, recorded_lane
 from tests.support.builders import RunUnderTest, call, order_for, ready
@@ -27,6 +30,16 @@ from tests.unit.test_forks import GRANTED, original, renewed
 def holding(*runs: RunUnderTest) -> Past:
     async def found(run: RunId) -> Sequence[tuple[Stored, bytes]]:
         return next((past(each.log) for each in runs if each.id == run), [])
+
+    return found
+
+
+def by_subject(*runs: RunUnderTest) -> Past:
+    """As a log on a server, which needs a subject to ask for."""
+    there = holding(*runs)
+
+    async def found(run: RunId) -> Sequence[tuple[Stored, bytes]]:
+        return await there(run) if run_subjects(run) else ()
 
     return found
 
@@ -66,6 +79,23 @@ async def test_a_fork_whose_past_is_gone_or_another_is_called_off_with_the_reaso
         (_, off) = [each.fact.body for each in await broker.read(fork.id)]
         assert isinstance(off, CancelRequested) and off.by == "the recorder" and why in off.reason
         assert not [each for each in await broker.read(fork.id) if isinstance(each.fact.body, AnswerCopied)]
+
+
+@in_virtual_time
+async def test_whatever_a_request_says_the_next_fork_gets_its_copies() -> None:
+    """One is of what is no run, one began when no clock can tell."""
+    bad = [ForkUnderTest(original(), GRANTED, key=f"bad-{n}").first for n in range(2)]
+    asked = [cast("RunRequested", each.body) for each in bad]
+    forks = [cast("Fork", each.fork) for each in asked]
+    odd = [forks[0].model_copy(update={"run": "../x"}), forks[1].model_copy(update={"began": datetime.max.replace(tzinfo=UTC)})]
+    requests = [
+        replace(each, body=said.model_copy(update={"fork": fork})) for each, said, fork in zip(bad, asked, odd, strict=True)
+    ]
+    good, broker = ForkUnderTest(original(), GRANTED), MemoryBroker()
+    await recorded(broker, by_subject(renewed()), *requests, good.first)
+    for each in requests:
+        assert isinstance((await broker.read(each.run))[-1].fact.body, CancelRequested)
+    assert len(await broker.read(good.id)) == 1 + len(good.copied)
 
 
 @in_virtual_time

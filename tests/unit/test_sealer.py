@@ -13,20 +13,22 @@ import structlog
 
 from runtime.errors import Unreachable
 from runtime.fold import Folded, fold
+from runtime.log import Raw
 from runtime.memory_broker import MemoryBroker
 from runtime.proving import Line, check_chain, prove
 from runtime.receipts import checkpoint_of, fact_of, receipt_hash
 from runtime.service import Service
+from schemas.envelope import Fact
 from schemas.events import EffectSettled, RunSealed
 from schemas.ids import END_SLOT, RunId, settled_slot
 from services.recorder.memory_receipts import MemoryReceiptStore, MemoryShelf
 from services.recorder.receipt_ports import ChainBehind, Due
-from services.recorder.sealing import QUIET_S, RETRY_S, SWEEP_S, Sealer
+from services.recorder.sealing import AT_ONCE, QUIET_S, RETRY_S, SWEEP_S, Sealer
 from services.recorder.service import Recorder
 from tests.support.builders import NOW, TENANT, RunUnderTest, ready
 from tests.support.builders import fact_of as as_fact
 from tests.support.receipts import Keys, pair
-from tests.support.simulation import in_virtual_time
+from tests.support.simulation import LoopClock, in_virtual_time
 
 
 @dataclass
@@ -315,13 +317,14 @@ async def test_a_log_that_is_away_loses_nothing(world: World, monkeypatch: pytes
         patched.setattr(world.log, "append", away)
         with pytest.raises(Unreachable):
             await sealer.step()
+    world.clock.time += timedelta(seconds=RETRY_S)
     await sealer.step()
     assert await world.verdict(run) == "proved"
 
 
 @in_virtual_time
 async def test_while_a_chain_is_behind_it_is_tried_now_and_then() -> None:
-    world = World()
+    world = World(clock=LoopClock())  # type: ignore[arg-type]  # it goes on with the loop's time
     run, sealer, tries = await world.ended("one"), world.sealer(), list[str]()
     await world.heard(sealer, run)
 
@@ -333,7 +336,7 @@ async def test_while_a_chain_is_behind_it_is_tried_now_and_then() -> None:
     world.store.chain = chain  # type: ignore[method-assign, assignment]
     work = asyncio.create_task(sealer.work())
     with structlog.testing.capture_logs() as told:
-        await asyncio.sleep(10 * RETRY_S)
+        await asyncio.sleep(10 * SWEEP_S)
     work.cancel()
     assert 5 < len(tries) < 15 and told[0]["next"] == "milepost receipts check"
 
@@ -358,3 +361,78 @@ async def test_the_recorder_tells_the_sealer_what_it_has_indexed(world: World) -
     assert [each["receipt"]["run"] for each in told] == [run] and "nodes" not in told[0]
     assert orjson.loads(await service.answers["checkpoint"](asked))["checkpoint"]["number"] == 1
     assert any(each.slot == END_SLOT for each in found.events)
+
+
+class Strayed:
+    """The log, where somebody has put one more message under a run's subjects."""
+
+    def __init__(self, log: MemoryBroker, run: RunId, stray: Raw) -> None:
+        self._log, self._run, self._stray = log, run, stray
+
+    async def read_raw(self, run: RunId, after: int = 0) -> list[Raw]:
+        raws = await self._log.read_raw(run, after)
+        return [self._stray, *raws] if run == self._run else raws
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._log, name)
+
+
+@pytest.mark.parametrize("place", ["{whose}.client.request.x", "{whose}.client", "stranger.conductor.end"])
+async def test_whatever_lies_under_a_runs_subjects_it_gets_its_receipt(world: World, place: str) -> None:
+    runs, sealer = [await world.ended("one"), await world.ended("two")], world.sealer()
+    prefix, _, _ = (await world.log.read_raw(runs[0]))[0].subject.partition(f".{TENANT}.")
+    sealer._log = Strayed(world.log, runs[0], Raw(f"{prefix}.{place.format(whose=TENANT)}", b"junk", 0))  # type: ignore[assignment]
+    for run in runs:
+        await world.heard(sealer, run)
+    await sealer.step()
+    sizes = {each.receipt.run: each.receipt.size for each in await world.store.chain(TENANT)}
+    assert sizes == {runs[0]: len(await world.log.read_raw(runs[0])), runs[1]: len(await world.log.read_raw(runs[1])) - 1}
+
+
+async def test_a_tenant_whose_chain_is_behind_keeps_no_other_one_waiting(world: World) -> None:
+    seen = checkpoint_of("globex", 7, "ab" * 32, key=world.keys.signing(), now=NOW)
+    world.shelf.put(seen)
+    earlier = NOW - timedelta(minutes=1)
+    await world.store.note([Due(tenant="globex", run=f"202611-{n:032x}", position=1, at=earlier) for n in range(AT_ONCE)])
+    run, sealer = await world.ended("one"), world.sealer()
+    await world.heard(sealer, run)
+    with pytest.raises(ChainBehind):
+        await sealer.step()
+    await sealer.step()
+    assert len(await world.receipts(run)) == 1
+    assert len(await world.store.due(NOW, 2 * AT_ONCE)) == AT_ONCE, "and they stay due"
+
+
+async def test_a_receipt_that_the_log_does_not_take_keeps_no_other_one_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, sealer, append = [await world.ended("one"), await world.ended("two")], world.sealer(), world.log.append
+
+    async def refuses(fact: Fact) -> bool:
+        if fact.run == runs[0]:
+            raise Unreachable("The log refused a fact.")
+        return await append(fact)
+
+    monkeypatch.setattr(world.log, "append", refuses)
+    for run in runs:
+        await world.heard(sealer, run)
+    await sealer.step()
+    assert [len(await world.receipts(run)) for run in runs] == [0, 1]
+    monkeypatch.undo()
+    world.clock.time += timedelta(seconds=RETRY_S)
+    await sealer.step()
+    assert [len(await world.receipts(run)) for run in runs] == [1, 1]
+
+
+async def test_the_receipt_of_a_run_that_the_log_has_dropped_is_not_put_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, sealer = await world.ended("one"), world.sealer()
+    await world.heard(sealer, run)
+
+    async def dropped(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(world.log, "holds", dropped)
+    await sealer.step()
+    assert await world.receipts(run) == [] and len(await world.store.unpublished(9)) == 1, "it is not lost either"

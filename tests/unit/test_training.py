@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.datasets import DatasetFiles, NoConversations, conversations
 from infra.files import load_export
 from runtime.fold import fold
 from runtime.state import RunState
+from schemas.errors import MilepostError
 from schemas.messages import Message
 from schemas.tools import ToolCall, ToolCard
 from services.llm.wire import WIRES
+from services.recorder.ports import RunSummary
 from services.training.example import Example, example_of, unfit
 from services.training.formats import msagent, openai
 from services.training.pseudonyms import Pseudonyms
@@ -131,3 +136,34 @@ def test_parts_have_their_shares() -> None:
     assert 0.77 < counts["train"] / 5000 < 0.83
     with pytest.raises(ValueError, match=r"add up to 1, these add up to 0\.9"):
         part_of("x", {"train": 0.9})
+
+
+# --- files --------------------------------------------------------------------------------------------
+
+
+def listed(run: str, conversation: str, **more: object) -> RunSummary:
+    began = datetime(2026, 11, 21, tzinfo=UTC) + timedelta(seconds=int(run))
+    told = {"tenant": "t", "status": "completed", "agent": "a", "user": "u", "task": "", "started": began, "seq": 1}
+    return RunSummary.model_validate({**told, "run": run, "conversation": conversation, **more})
+
+
+async def found(*runs: RunSummary) -> AsyncIterator[RunSummary]:
+    for each in runs:
+        yield each
+
+
+async def test_a_fork_is_no_turn_of_the_conversation_that_it_left() -> None:
+    runs = (listed("3", "c", fork_of="1"), listed("2", "c"), listed("1", "c"))
+    assert await conversations(found(*runs), single=False) == {"3": ["3"], "c": ["1", "2"]}
+    assert await conversations(found(*runs), single=True) == {"1": ["1"], "2": ["2"], "3": ["3"]}
+
+
+async def test_no_run_is_no_data_set() -> None:
+    with pytest.raises(NoConversations, match="No run fits"):
+        await conversations(found(), single=False)
+
+
+def test_where_nothing_can_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MilepostError, match="cannot be written"):
+        DatasetFiles(tmp_path / "file", ("openai",), {"train": 1.0}, Pseudonyms(clean=str, personal=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
 AHEAD = 8
@@ -15,7 +15,7 @@ _Found = TypeVar("_Found")
 
 async def prefetched(
     read: Callable[[_Key], Awaitable[_Found]], keys: Iterable[_Key], ahead: int = AHEAD
-) -> AsyncIterator[_Found]:
+) -> AsyncGenerator[_Found, None]:
     """What is read for each key, in their order. ahead: how many reads are under way at most. Raises what `read` raises."""
     under_way: deque[asyncio.Future[_Found]] = deque()
     try:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import orjson
 
-from infra.exports.format import FORMAT, HEADER_BYTES, MESSAGE_BYTES, PAYLOAD, SCHEMAS, SUM, VERSION, WRAPPED
-from infra.files import BadExport, Export, load_export
+from infra.exports.format import FORMAT, HEADER_BYTES, MESSAGE_BYTES, PAYLOAD, SCHEMAS, SUM, VERSION, WRAPPED, BadExport
+from infra.exports.reading import Export, load_export
 from runtime.log import Log, Raw, Stored
 from runtime.proving import Finding, Line, Proof, check_content, prove
 from runtime.sealing import Erased, Tampered

@@ -58,7 +58,7 @@ def diff(
 
 
 def _write(path: Path, found: Diff) -> None:
-    from infra.files import CannotWrite
+    from infra.exports.format import CannotWrite
     from infra.reports.run_diff import diff_page
 
     try:

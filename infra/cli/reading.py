@@ -52,7 +52,7 @@ def speak(home: Path | None) -> None:
 
 def read_file(name: str) -> RunRead:
     """A run from a file; no stack is needed. Raises BadExport."""
-    from infra.files import load_export
+    from infra.exports.reading import load_export
 
     export = load_export(Path(name))
     return RunRead(export.run, export.both, Path(name))

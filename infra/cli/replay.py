@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -118,20 +118,9 @@ def _file(path: Path) -> Replayed | MilepostError:
 
 
 def _read_file(path: Path) -> tuple[RunId, Sequence[Stored]]:
-    import gzip
-    import zlib
+    from infra.exports.reading import load_export
 
-    from infra.exports.format import BadExport
-    from infra.exports.reading import load_export, read_export
-
-    if path.suffix != ".gz":
-        export = load_export(path)
-        return export.run, export.facts
-    try:
-        with gzip.open(path, "rb") as file:
-            export = read_export(cast("BinaryIO", file), path)
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadExport(path, str(error)) from error
+    export = load_export(path)
     return export.run, export.facts
 
 

@@ -143,6 +143,8 @@ def _print(found: Verified, place: str, any_keys: bool) -> None:
         out.print(plain("  " + say("verify absent", count=len(found.absent)), "dim"))
     if not any_keys:
         out.print(plain("  " + say("verify no keys"), "dim"))
+    elif any(each.kind == "unvouched" for each in proof.findings):
+        out.print(plain("  " + say("verify other keys"), "dim"))
 
 
 def verdict(word: str) -> Text:

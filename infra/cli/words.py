@@ -533,6 +533,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "仅验证了原始字节：内容已加密或已删除",
     ),
     "verify absent": ("{count} payloads are not in the file", "文件中缺少 {count} 个附件"),
+    "verify other keys": (
+        "if it is of another stack: --keys with the recorder.pub of its data directory, from whoever runs it",
+        "若来自其他环境：请用 --keys 指定其运行者提供的、其数据目录中的 recorder.pub",
+    ),
     "verify no keys": (
         "no public keys are trusted here: name them with --keys recorder.pub or --key ID=BASE64",
         "此处没有受信任的公钥：请用 --keys recorder.pub 或 --key ID=BASE64 指定",

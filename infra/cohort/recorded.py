@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from infra.files import load_export
+from infra.exports.lines import opened
+from infra.exports.reading import load_export
 from runtime.log import Stored
 from runtime.sealing import run_key, unseal
 from schemas.envelope import Fact, checked_fact, decode_fact
@@ -123,9 +125,9 @@ def in_files(places: Sequence[Path]) -> list[Recorded]:
 def _run_of(file: Path) -> str | None:
     """The run that a file says it holds."""
     try:
-        with file.open("rb") as opened:
-            said = orjson.loads(opened.readline(_FIRST_BYTES))
-    except (OSError, orjson.JSONDecodeError):
+        with opened(file) as lines:
+            said = orjson.loads(lines.readline(_FIRST_BYTES))
+    except (OSError, EOFError, zlib.error, orjson.JSONDecodeError):
         return None
     wanted = isinstance(said, dict) and said.get("format") == "milepost-run" and isinstance(said.get("run"), str)
     return str(said["run"]) if wanted else None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from infra.exports.format import BadExport
 
@@ -42,3 +43,8 @@ class Lines:
     def bad(self, why: str, hint: str = "") -> BadExport:
         """What is wrong with this line."""
         return BadExport(self._path, why, line=self.number, hint=hint)
+
+
+def opened(path: Path) -> BinaryIO:
+    """An export's file, unpacked as it is read if its name ends in .gz. Raises OSError."""
+    return cast("BinaryIO", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from infra.exports.format import PAYLOAD, PAYLOAD_HEAD_BYTES, BadExport, MissingLine, PayloadLine
-from infra.exports.lines import Lines
+from infra.exports.lines import Lines, opened
 from schemas.canonical import read_json
 from schemas.errors import ProtocolError
 
@@ -58,7 +58,7 @@ def read_payload(lines: Lines) -> KeptPayload:
 def payload_bytes(path: Path, kept: KeptPayload) -> Iterator[bytes]:
     """The bytes of a payload in a file that was read before, in pieces. Raises BadExport."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             file.seek(kept.at)
             lines = Lines(path, file)
             lines.number = kept.line

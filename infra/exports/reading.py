@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import zlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +28,7 @@ from infra.exports.format import (
     SummedHeader,
     WrappedLine,
 )
-from infra.exports.lines import Lines
+from infra.exports.lines import Lines, opened
 from infra.exports.payload_lines import KeptPayload, read_payload
 from infra.exports.references import Reference, references
 from runtime.log import Raw, Stored
@@ -74,9 +75,9 @@ class Export:
 def load_export(path: Path) -> Export:
     """Read a run back from a file. Raises BadExport."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             return read_export(file, path)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise BadExport(path, why, hint="name a file that `milepost runs export` wrote") from error
 

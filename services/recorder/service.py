@@ -157,7 +157,17 @@ class Recorder:
         facts = [Said(Stored(each.message, each.position), each.size) for each in batch]
         gap = any(each.gap or each.attempt > 1 for each in batch)  # then another recorder may have had facts between
         rows = await rows_of(self._sums, facts, gap=gap)
-        await self._index.record(rows.events, rows.runs, uses=rows.uses, receipts=rows.receipts)
+        try:
+            await self._index.record(rows.events, rows.runs, uses=rows.uses, receipts=rows.receipts)
+        except Retryable:
+            raise
+        except Exception as error:  # a value that the index cannot hold: the other facts are none the worse for it
+            if len(batch) > 1:
+                for each in batch:
+                    await self._index_batch([each])
+                return
+            fact = batch[0].message
+            log.error("a fact cannot be indexed", run=fact.run, event_id=fact.id, type=fact.kind, error=str(error)[:300])
         if self._sealer:
             await self._sealer.heard([(each.message, each.position) for each in batch], rows.over)
 

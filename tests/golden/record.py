@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from infra.files import Exported, write_export
+from infra.exports.writing import Exported, write_export
 from runtime.fold import Folded
 from runtime.sealing import run_key, seal
 from runtime.state import RunState

@@ -440,11 +440,15 @@ def test_an_exported_run_is_replayed_where_nothing_runs(milepost: Shell, tmp_pat
     milepost("runs", "export", run, str(file))
     here = milepost.json("replay", run[:16])
     away = milepost.json("replay", str(file), folder=tmp_path)
+    several = json.loads(milepost("replay", "202601-none", str(file), run, "--json", code=1).out)["runs"]
     stored = milepost.json("runs", "show", run)["events"]
 
     assert here == away and away["same"] and away["outcome"] == "completed"
-    sealed = [json.loads(line) for line in file.read_text().splitlines()[1:]]
-    assert [each["id"] for each in sealed] == [each["id"] for each in stored]
+    assert [each["name"] for each in several] == ["202601-none", str(file), run]
+    assert "error" in several[0] and several[1:] == [{"name": name, **here} for name in (str(file), run)]
+    sealed = [each for each in map(json.loads, file.read_text().splitlines()) if "id" in each]
+    said = [each["id"] for each in stored if not each["subject"].startswith("seal")]  # the receipt may come in between
+    assert [each["id"] for each in sealed if not each["subject"].startswith("seal")] == said
     assert "Asia/Shanghai" not in file.read_text() and "Asia/Shanghai" in json.dumps(stored)
     assert "exists already" in milepost("runs", "export", run, str(file), code=1).err
     said = sealed[0]["data"]["ciphertext"]

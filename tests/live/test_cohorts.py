@@ -24,7 +24,7 @@ from infra.cohort.pool import Processes
 from infra.cohort.store import About, cohort_id, open_cohort
 from infra.cohort.swap import Swap
 from infra.cohort.worker import CohortWorker
-from infra.files import Exported, save_export
+from infra.exports.writing import Exported, save_export
 from infra.jetstream.bus import JetStreamBus
 from infra.jetstream.connection import connect
 from infra.jetstream.log import JetStreamLog

@@ -208,7 +208,7 @@ class DyingLog:
     """A log whose process dies when it wants to append."""
 
     def __init__(self, log: Log) -> None:
-        self.read, self.read_raw = log.read, log.read_raw
+        self.read, self.read_raw, self.holds = log.read, log.read_raw, log.holds
 
     async def append(self, *_: object) -> bool:
         raise Dies

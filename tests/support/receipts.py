@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from infra.files import Exported, save_export
+from infra.exports.writing import Exported, save_export
 from runtime.fold import fold
 from runtime.log import Raw, Stored
 from runtime.merkle import leaf_hash

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from infra.files import Exported, save_export
+from infra.exports.writing import Exported, save_export
 from runtime.log import Stored
 from schemas.commands import CallTool, PlanCall
 from schemas.envelope import Fact, encode

@@ -394,7 +394,7 @@ def test_yes_is_never_no() -> None:
 # --- finding runs ---
 
 
-async def _recorded(*runs: str) -> World:
+async def _recorded(home: Path, *runs: str) -> World:
     index, broker = MemoryRunIndex(), MemoryBroker()
     summaries = [
         RunSummary(
@@ -406,12 +406,12 @@ async def _recorded(*runs: str) -> World:
     await index.record([], summaries)
     recorder = Recorder(broker, index).service()
     await broker.serve(ServiceInfo("recorder", "1", ""), recorder.answers, dict).__aenter__()
-    return cast(World, SimpleNamespace(bus=broker, settings=SimpleNamespace(tenant="default", archive=Archive())))
+    return cast(World, SimpleNamespace(bus=broker, settings=SimpleNamespace(tenant="default", archive=Archive(), home=home)))
 
 
-async def test_a_run_is_found_by_the_beginning_of_its_id() -> None:
+async def test_a_run_is_found_by_the_beginning_of_its_id(tmp_path: Path) -> None:
     many = [f"202611-{n:032x}" for n in range(120)]
-    world = await _recorded("202611-abc" + "0" * 29, "202611-abd" + "0" * 29, *many)
+    world = await _recorded(tmp_path, "202611-abc" + "0" * 29, "202611-abd" + "0" * 29, *many)
 
     assert await find_run(world, "202611-abc") == "202611-abc" + "0" * 29
     assert await find_run(world, many[3]) == many[3]

@@ -14,7 +14,7 @@ import pytest
 
 from infra.cli import main, show, words
 from infra.cli.words import use_language
-from infra.files import write_export
+from infra.exports.writing import write_export
 from runtime import prompt
 from tests.golden.record import approval_granted, denied, exported
 from tests.support.builders import NOW, RunUnderTest

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.files import load_export
+from infra.exports.reading import load_export
 from runtime import aligning
 from runtime.aligning import aligned, words_changed, words_of
 from runtime.contents import steps_of

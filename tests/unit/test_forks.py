@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.cli.fork_answers import BadAnswer, contents_of
-from infra.files import load_export
+from infra.exports.reading import load_export
 from runtime.forked import NOT_RECORDED
 from runtime.forking import (
     AnotherPast,

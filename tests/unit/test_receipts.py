@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtime import proving
 from runtime.fold import fold
 from runtime.log import Raw, Stored
 from runtime.merkle import leaf_hash, level_of, root_of
@@ -25,13 +26,12 @@ from runtime.receipts import (
     checkpoint_of,
     count,
     fact_of,
-    ids_of,
     is_seal,
     leaf_of,
     receipt_hash,
     sealed,
 )
-from schemas.canonical import canonical
+from schemas.canonical import canonical, digest
 from schemas.envelope import decode_fact, encode
 from schemas.events import RunSealed
 from schemas.ids import event_id, seal_slot
@@ -84,8 +84,8 @@ def test_the_leaf_is_canonical_json(n: int, data: bytes) -> None:
 
 
 @given(st.text("abc-", min_size=1, max_size=9), st.text("abc-", min_size=1, max_size=9))
-def test_ids_made_at_once_are_the_same(role: str, slot: str) -> None:
-    assert ids_of(run_of(), TENANT)(role, slot) == event_id(run_of(), TENANT, role, slot)
+def test_an_id_is_the_digest_of_its_whole_place(role: str, slot: str) -> None:
+    assert event_id(run_of(), TENANT, role, slot) == digest("event", run_of(), TENANT, role, slot)
 
 
 def test_which_places_are_receipts() -> None:
@@ -144,6 +144,26 @@ def both(told: Told, keys: Keys) -> Proof:
     log = prove([Line(raw.position, raw.data, raw.subject) for raw in told.raws], keys.first())
     assert (lines.verdict, lines.receipts) == (log.verdict, log.receipts)
     return lines
+
+
+def test_what_is_as_it_was_signed_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def parsed(line: Line) -> proving.Placed:
+        raise AssertionError(line)
+
+    keys = Keys()
+    told = drawn(3, keys, late=1)
+    monkeypatch.setattr(proving, "_placed", parsed)
+    assert both(told, keys).verdict == "proved"
+
+
+def test_a_beginning_that_the_rest_takes_back_is_no_other_proof() -> None:
+    """The first reading takes a place from how the bytes begin; a key that comes again changes what the bytes hash to."""
+    keys = Keys()
+    told = drawn(3, keys)
+    twice = told.raws[1].data[:-1] + b',"id":"' + b"0" * 32 + b'"}'
+    told.raws[1] = replace(told.raws[1], data=twice)
+    proof = both(told, keys)
+    assert proof.verdict == "tampered" and "misplaced" in {each.kind for each in proof.findings}
 
 
 @settings(max_examples=25, deadline=None)

@@ -209,3 +209,25 @@ async def test_of_runs_that_have_ended_nothing_is_kept() -> None:
     task.cancel()
     assert not recorder._sums
     assert {run.receipt for run in await index.list_runs(RunFilter(), 100)} == set(range(1, RUNS + 1))
+
+
+async def test_a_fact_that_the_index_cannot_hold_stops_neither_the_others_nor_the_recorder() -> None:
+    """One that the store refuses, however often it is asked, is left out; what came with it is indexed."""
+    runs = [play(seed) for seed in range(3)]
+    poison = runs[1].log[-1].fact.id
+
+    class Refusing(MemoryRunIndex):
+        async def record(self, events, runs, watermark=None, uses=(), receipts=None) -> None:  # type: ignore[no-untyped-def]
+            if any(event.id == poison for event in events):
+                raise ValueError("integer out of range")
+            await super().record(events, runs, watermark, uses, receipts or {})
+
+    broker, index = MemoryBroker(), Refusing()
+    for run in runs:
+        for stored in run.log:
+            await broker.append(stored.fact)
+    await recorded(broker, index, sum(len(run.log) for run in runs))
+    for run in runs:
+        shown = await index.show(run.id)
+        assert shown is not None
+        assert [event.id for event in shown.events] == [each.fact.id for each in run.log if each.fact.id != poison]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.files import load_export
+from infra.exports.reading import load_export
 from runtime.advance import Decision
 from runtime.log import Stored
 from runtime.recording import Answer, Recording, question_of

@@ -15,7 +15,7 @@ import pytest
 
 from infra.cli import main, show, words
 from infra.cli.runs_lines import spent
-from infra.files import load_export
+from infra.exports.reading import load_export
 from runtime import timeline
 from runtime.causes import causes_of
 from runtime.log import Stored

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -190,9 +190,9 @@ async def test_what_another_recorder_has_sealed_is_not_waited_for() -> None:
     await one.step()
     real, looked = world.store.due, list[datetime]()
 
-    async def due(now: datetime, limit: int) -> list[Due]:
+    async def due(now: datetime, limit: int, *, but: Collection[str] = ()) -> list[Due]:
         looked.append(now)
-        return await real(now, limit)
+        return await real(now, limit, but=but)
 
     world.store.due = due  # type: ignore[method-assign]
     work = asyncio.create_task(two.work())

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.datasets import DatasetFiles, NoConversations, conversations
-from infra.files import load_export
+from infra.exports.reading import load_export
 from runtime.fold import fold
 from runtime.state import RunState
 from schemas.errors import MilepostError

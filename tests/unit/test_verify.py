@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 from infra.checkpoint_files import BadCheckpoint, CheckpointFiles, load_checkpoints
 from infra.cli import show, words
 from infra.cli.app import app
-from infra.exports.writing import wrapped
-from infra.files import BadExport, Exported, save_export
+from infra.exports.format import BadExport
+from infra.exports.writing import Exported, save_export, wrapped
 from infra.receipt_keys import (
     ReceiptKeyError,
     RecorderKeys,

@@ -384,7 +384,10 @@ _WORDS: dict[str, tuple[str, str]] = {
     "cohort seconds": ("time of the runs", "运行用时"),
     "cohort money": ("writes cost", "写操作费用"),
     "cohort a run": ("{what}, a run each", "每个运行的{what}"),
-    "cohort by tool": ("Equal actions by tool, with 95 % intervals", "各工具的相同动作，含 95 % 区间"),
+    "cohort by tool": (
+        "Calls with the same arguments, verdict and fate, by tool, with 95 % intervals",
+        "按工具：参数、裁决和结果都相同的调用，含 95 % 区间",
+    ),
     "cohort risks": ("Runs by their riskiest difference", "按最高风险差异统计的运行"),
     "cohort changed": ("{count} runs differ, the riskiest first", "{count} 个运行有差异，风险最高者在前"),
     "cohort same": ("every run did the same, word for word", "所有运行逐字一致"),

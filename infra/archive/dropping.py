@@ -36,12 +36,13 @@ def needs_closed(segment: str, now: datetime) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Dropper:
-    """Drops segments in the name of an administrator."""
+    """Drops segments in the name of an administrator. unproved: also with runs that no receipt proves."""
 
     verifier: Verifier
     source: Source
     by: str
     at: datetime
+    unproved: bool = False
 
     async def drop(self, segment: str, tell: Tell = tell_nobody) -> Counts:
         """Verify a segment, then delete its stream. Raises NotDroppable, NotArchived, Unreachable."""
@@ -51,6 +52,8 @@ class Dropper:
         if await self.source.state(segment) is None:
             raise NotArchived(f"The log has no segment {segment}.", why="it was dropped before", hint="milepost archive ls")
         _needs_ended(archived)
+        if not self.unproved:
+            _needs_receipts(archived)
         report = await self.verifier.verify(archived, tell)
         if not report.ok:
             raise NotDroppable(
@@ -78,6 +81,16 @@ def _needs_ended(archived: Segment) -> None:
         raise NotDroppable(
             f"Of {counts.in_doubt} writes in segment {segment} nobody knows whether they happened.",
             why="what is found out is told in their run's log", hint="milepost effects ls",
+        )  # fmt: skip
+
+
+def _needs_receipts(archived: Segment) -> None:
+    counts, segment = archived.counts, archived.segment
+    if counts.sealed < counts.runs:
+        raise NotDroppable(
+            f"{counts.runs - counts.sealed} of {counts.runs} runs of segment {segment} have no receipt in the archive.",
+            why="once their stream is gone, nobody can seal them",
+            hint=f"is the recorder up (milepost status)? then milepost archive write {segment} --again; or add --unproved",
         )  # fmt: skip
 
 

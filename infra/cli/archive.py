@@ -145,7 +145,11 @@ def verify(
         raise typer.Exit(NOT_WHOLE)
 
 
-def drop(segment: Segment, to: To = None, by: By = None, yes: Yes = False, home: Home = None, json: Json = False) -> None:
+def drop(
+    segment: Segment, to: To = None, by: By = None, yes: Yes = False,
+    unproved: Annotated[bool, typer.Option("--unproved", help="Also with runs that have no receipt.")] = False,
+    home: Home = None, json: Json = False,
+) -> None:  # fmt: skip
     """Take a segment out of the log, once its archive was found whole right now. Its runs are read from the archive then."""
     from infra.archive.dropping import Dropper, needs_closed
     from infra.archive.layout import checked_segment
@@ -160,7 +164,7 @@ def drop(segment: Segment, to: To = None, by: By = None, yes: Yes = False, home:
         source = _source(world)
         verifier = Verifier(_store(world, to), source, _trusted(world.settings))
         with _progress(say("archive verifying", segment=segment)) as tell:
-            return await Dropper(verifier, source, _by(world, by), world.clock.now()).drop(segment, tell)
+            return await Dropper(verifier, source, _by(world, by), world.clock.now(), unproved).drop(segment, tell)
 
     counts = _with_stack(work, home)
     if as_json():

@@ -54,7 +54,7 @@ def told(report: Report) -> list[tuple[str, str]]:
 
 
 def dropper(archiving: Archiving) -> Dropper:
-    return Dropper(archiving.verifier(), archiving.source, "admin", NOW)
+    return Dropper(archiving.verifier(), archiving.source, "admin", NOW, unproved=True)
 
 
 async def test_runs_are_read_back_byte_for_byte_after_their_segment_was_dropped(archiving: Archiving) -> None:
@@ -197,6 +197,13 @@ async def test_a_segment_stays_while_runs_may_begin_or_writes_are_in_doubt(archi
     for segment in ("202611", "202612"):
         with pytest.raises(NotDroppable, match="is not closed"):
             await dropper(archiving).drop(segment)
+
+
+async def test_runs_that_no_receipt_proves_keep_their_segment_in_the_log(archiving: Archiving) -> None:
+    await archiving.lived("one")
+    assert (await archiving.archived()).counts.sealed == 0
+    with pytest.raises(NotDroppable, match="1 of 1 runs of segment 202601 have no receipt"):
+        await replace(dropper(archiving), unproved=False).drop(JANUARY)
 
 
 class Killed(BaseException):

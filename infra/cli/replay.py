@@ -148,7 +148,9 @@ def _show(results: list[tuple[str, Replayed | MilepostError]]) -> None:
             _print(result, name if len(results) > 1 else "")
     if len(results) > 1:
         same = sum(not isinstance(result, MilepostError) and result.same for _, result in results)
-        console().print(plain(say("replay all", same=same, all=len(results)), "green" if same == len(results) else "bold red"))
+        unread = sum(isinstance(result, MilepostError) for _, result in results)
+        summed = say("replay all", same=same, all=len(results)) + (say("replay unread", count=unread) if unread else "")
+        console().print(plain(summed, "green" if same == len(results) else "bold red"))
 
 
 def _told(result: Replayed | MilepostError) -> dict[str, object]:

@@ -480,6 +480,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "第 {event} 个事件答复了已有答复的命令，不起作用",
     ),
     "replay absent": ("nothing", "无"),
+    "replay unread": (", {count} could not be read", "，{count} 个无法读取"),
     "replay all": ("{same} of {all} runs are decided the same", "{all} 个运行中有 {same} 个决定相同"),
     # runs search, runs rebuild
     "in task": ("task", "任务"),

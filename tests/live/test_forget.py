@@ -97,7 +97,8 @@ async def asked_and_killed(stack: LocalStack) -> dict[str, object]:
 
 
 async def raw_of(world: World, run: RunId) -> list[tuple[Stored, bytes]]:
-    return await world.log.read_both(run)
+    """What a run said; its receipt names nobody, and comes a moment later."""
+    return [(stored, raw) for stored, raw in await world.log.read_both(run) if stored.fact.role != "recorder"]
 
 
 def milepost(stack: LocalStack, *words: str) -> subprocess.CompletedProcess[str]:

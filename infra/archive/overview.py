@@ -127,7 +127,7 @@ async def room(connection: Connection, settings: Archive, *, home: Path | None, 
     there = next((each for each in (home, *home.parents) if each.exists()), None) if home else None
     if there is not None:
         disk = shutil.disk_usage(there)
-        percent = 100 - disk.free * 100 // disk.total
+        percent = disk.used * 100 // max(1, disk.used + disk.free)  # a part of the disk may be nobody's to use
         if percent >= settings.full_percent:
             found.append(Alarm("disk", percent=percent))
     return found

@@ -383,7 +383,7 @@ async def test_an_administrator_is_warned_before_evidence_is_lost(
     assert (found[MARCH].runs, found[MARCH].open) == (1, 1)
 
     assert await room(archiving.connection, Archive(full_percent=100), home=tmp_path, monitor=nats_alone.monitor) == []
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=1000, free=199))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=2000, used=810, free=190))
     monkeypatch.setattr(streams, "storage", stored)
     alarms = await room(archiving.connection, Archive(full_percent=80), home=tmp_path / "not" / "there", monitor=None)
     assert [(each.kind, each.percent) for each in alarms] == [("storage", 80), ("disk", 81)]

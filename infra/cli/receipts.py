@@ -31,7 +31,7 @@ receipts = typer.Typer(no_args_is_help=True, help="What the recorder signed: the
 
 def add_to(app: typer.Typer) -> None:
     """Add this file's commands."""
-    for command in (ls, show, check, checkpoint):
+    for command in (ls, show, check, checkpoint, seal):
         receipts.command()(command)
     app.add_typer(receipts, name="receipts")
 
@@ -54,6 +54,29 @@ def ls(
         for each in (row.receipt for row in rows)
     ], right=[say(f"column {name}") for name in ("number", "part", "events")],
        spare=[say(f"column {name}") for name in ("part", "events", "outcome", "sealed")])  # fmt: skip
+
+
+def seal(home: Home = None, json: Json = False) -> None:
+    """Have the runs sealed that ended before there were receipts."""
+    from infra.cli.client import ask, connected
+    from infra.cli.run_query import matching
+    from services.recorder.ports import RunFilter
+
+    use_json(json)
+
+    async def work(_: Client, world: World) -> int:
+        ended = RunFilter(status=("completed", "failed", "cancelled"))
+        missing = [each.run async for each in matching(world, ended) if each.receipt is None]
+        for start in range(0, len(missing), PAGE):
+            asked = {"tenant": world.settings.tenant, "runs": missing[start : start + PAGE]}
+            await ask(world, "recorder", "seal", asked)
+        return len(missing)
+
+    count = connected(work, home)
+    if as_json():
+        print_json({"noted": count})
+    else:
+        console().print(plain(say("receipts to seal", count=count)))
 
 
 def show(run: Run, home: Home = None, json: Json = False) -> None:

@@ -594,6 +594,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "signed with the key {detail}, for which no key that you trust vouches",
         "由密钥 {detail} 签名，而受信任的密钥均未为其担保",
     ),
+    "receipts to seal": (
+        "{count} runs without a receipt are being sealed · milepost receipts ls",
+        "正在为 {count} 个没有回执的运行签发回执 · milepost receipts ls",
+    ),
     "receipts chain": ("{count} receipts", "{count} 份回执"),
     "receipts number": ("receipt {number}", "回执 {number}"),
     "receipts run": ("run {run}", "运行 {run}"),

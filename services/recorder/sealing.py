@@ -43,7 +43,7 @@ from schemas.commands import EndRun
 from schemas.envelope import Fact, encode
 from schemas.errors import MilepostError, ProtocolError
 from schemas.events import RunSealed
-from schemas.ids import END_SLOT, CommandId, RunId, Token
+from schemas.ids import END_SLOT, CommandId, RunId, Token, checked_run
 from schemas.receipts import NO_HASH, Checkpoint, Receipt
 from schemas.subjects import FactSubject
 from schemas.tools import Value
@@ -78,6 +78,13 @@ class ReadChain(Value):
     last: int | None = Field(default=None, ge=1, le=500)
 
 
+class SealRuns(Value):
+    """Runs that are to be looked at again: those of them that have ended and have no receipt get one."""
+
+    tenant: Token
+    runs: tuple[str, ...] = Field(min_length=1, max_length=500)
+
+
 class MakeCheckpoint(Value):
     """How far has the chain come? It is answered with a signed checkpoint, which is kept, too."""
 
@@ -107,8 +114,9 @@ class Sealer:
         self.sealed = 0
 
     def answer(self, service: Service) -> None:
-        """Answer questions about receipts: receipts, checkpoint."""
+        """Answer questions about receipts: receipts, seal, checkpoint."""
         service.answer("receipts")(self._on_receipts)
+        service.answer("seal")(self._on_seal)
         service.answer("checkpoint")(self._on_checkpoint)
 
     # --- what the recorder tells ---
@@ -343,6 +351,15 @@ class Sealer:
             rows = await self._store.chain(asked.tenant, after, asked.last or asked.limit)
         return orjson.dumps([row.model_dump(mode="json", exclude={"nodes"}) for row in rows])
 
+    async def _on_seal(self, raw: bytes) -> bytes:
+        """SealRuns -> how many were noted; they are sealed in a moment."""
+        asked, now = _read(SealRuns, raw), self._clock.now()
+        runs = [checked_run(run) for run in asked.runs]
+        await self._store.note([Due(tenant=asked.tenant, run=run, position=0, at=now) for run in runs])
+        self._own.update((run, now) for run in runs)
+        self._wake.set()
+        return orjson.dumps({"noted": len(asked.runs)})
+
     async def _on_checkpoint(self, raw: bytes) -> bytes:
         """MakeCheckpoint -> SignedCheckpoint."""
         tenant = _read(MakeCheckpoint, raw).tenant
@@ -375,6 +392,6 @@ def _is_ours(event: RunSealed, trusted: Mapping[str, bytes]) -> bool:
 
 def _read(kind: type[ValueT], raw: bytes) -> ValueT:
     try:
-        return kind.model_validate(read_json(raw, limit=4096))
+        return kind.model_validate(read_json(raw, limit=64 * 1024))
     except ValidationError as error:
         raise ProtocolError(f"The question is no {kind.__name__}.", why=str(error)[:300]) from error

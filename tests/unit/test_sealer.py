@@ -19,6 +19,7 @@ from runtime.proving import Line, check_chain, prove
 from runtime.receipts import checkpoint_of, fact_of, receipt_hash
 from runtime.service import Service
 from schemas.envelope import Fact
+from schemas.errors import ProtocolError
 from schemas.events import EffectSettled, RunSealed
 from schemas.ids import END_SLOT, RunId, settled_slot
 from services.recorder.memory_receipts import MemoryReceiptStore, MemoryShelf
@@ -97,6 +98,22 @@ async def test_a_run_that_ended_is_sealed_and_the_log_tells(world: World) -> Non
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+async def test_runs_that_nobody_noted_are_sealed_when_that_is_asked_for_and_only_once(world: World) -> None:
+    run, open_run, sealer = await world.ended("before"), ready(), world.sealer()
+    for stored in open_run.log:
+        await world.log.append(stored.fact)
+    service = Service("recorder", "")
+    sealer.answer(service)
+    for _ in range(2):
+        await service.answers["seal"](orjson.dumps({"tenant": TENANT, "runs": [run, open_run.id]}))
+        await sealer.step()
+    assert [each.receipt.part for each in await world.receipts(run)] == [1]
+    assert await world.receipts(open_run.id) == []
+    assert await world.verdict(run) == "proved"
+    with pytest.raises(ProtocolError):
+        await service.answers["seal"](orjson.dumps({"tenant": TENANT, "runs": ["nothing"]}))
 
 
 async def test_a_run_that_has_not_ended_is_not_sealed(world: World) -> None:

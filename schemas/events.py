@@ -536,36 +536,7 @@ class RunSealed(Event):
     endorsements: tuple[Endorsement, ...] = ()
 
 
-AnyEvent: TypeAlias = (
-    RunRequested
-    | CancelRequested
-    | MemoryRecalled
-    | TurnQueued
-    | TurnRefused
-    | TurnReleased
-    | TurnStored
-    | ToolsSelected
-    | KnowledgeRetrieved
-    | Generated
-    | CallPlanned
-    | CallJudged
-    | GrantKept
-    | ToolAsked
-    | PersonAnswered
-    | EffectSettled
-    | ToolReturned
-    | ToolFailed
-    | ToolInDoubt
-    | ApprovalGranted
-    | ApprovalRefused
-    | TimerFired
-    | StepFailed
-    | RunCompleted
-    | RunFailed
-    | RunCancelled
-    | AnswerCopied
-    | RunSealed
-)
+AnyEvent: TypeAlias = RunRequested | Recorded | TurnStored | RunCompleted | RunFailed | RunCancelled | AnswerCopied | RunSealed
 
 EVENTS: tuple[type[Event], ...] = get_args(AnyEvent)
 Terminal: TypeAlias = RunCompleted | RunFailed | RunCancelled

@@ -147,6 +147,8 @@ class Ingest:
         self._watch.began(original, len(document.text))
         added = await self._send(original, document, digest, outcome)
         outcome.kept, outcome.added, outcome.removed = added.kept, added.added, added.removed
+        if known is None:  # asked twice because an answer was lost, retrieval finds its own chunks there and calls them kept
+            outcome.kept, outcome.added = 0, added.kept + added.added
 
     def _unchanged(self, known: Document, digest: str) -> bool:
         plan = self._plan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import orjson
@@ -172,6 +173,22 @@ async def test_a_document_whose_last_answer_was_lost_is_in(retrieval: Retrieval,
 
     (outcome,) = await Ingest(losing, PLAN).run(find_originals([str(tmp_path)]))
     assert lost and (outcome.state, outcome.added) == ("added", 1)
+
+
+async def test_a_document_finished_twice_counts_what_was_added_by_both(retrieval: Retrieval, tmp_path: Path) -> None:
+    """The chunks were in, and the service died before it forgot the upload and answered."""
+    (tmp_path / "a.md").write_text("# A\n\nText.\n")
+    drop, died = retrieval.uploads.drop, []
+
+    async def dying(tenant: str, upload: str, before: datetime) -> None:
+        if not died:
+            died.append(upload)
+            raise Unreachable("The service was killed.")
+        await drop(tenant, upload, before)
+
+    retrieval.uploads.drop = dying  # type: ignore[method-assign]
+    (outcome,) = await Ingest(retrieval.ask, PLAN).run(find_originals([str(tmp_path)]))
+    assert died and (outcome.state, outcome.kept, outcome.added) == ("added", 0, 1)
 
 
 async def test_sections_that_no_longer_fit_are_sent_again(retrieval: Retrieval, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ export ORT_DISABLE_TELEMETRY = 1
 # What torch needs on GPUs only and loads on first use; its other libraries of CUDA it loads in any case.
 UNUSED_BY_EXPORT := triton cuda-toolkit cuda-bindings cuda-pathfinder nvidia-cusolver nvidia-cuda-cccl nvidia-nvtx
 
-.PHONY: help install demo up down test test-oracle export-env drill-kill drill-effects drill-tamper lint format types check bench-steps bench-llm bench-tools bench-replay bench-retrieval lock clean
+.PHONY: help install demo up down test test-oracle export-env drill-kill drill-effects drill-tamper lint format types check bench-steps bench-llm bench-tools bench-replay bench-retrieval vendor lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -70,6 +70,9 @@ bench-retrieval: install ## how fast tools are found, and how often the right on
 eval-llm: install ## how often the default model calls rightly and answers rightly (ARGS="bfcl --folder BUILT --limit 50")
 	@$(BIN)/python -m tests.eval.run $(ARGS)
 
+vendor: ## make the console's vendored modules anew (needs Node.js; nobody who runs Milepost does)
+	@services/gateway/console/vendor/build.sh
+
 lint: install ## ruff and the import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
 
@@ -83,7 +86,7 @@ check: lint types test ## all three
 
 lock: ## renew the hashed locks (needs uv)
 	@for accel in cpu gpu; do uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --extra $$accel --extra local --extra aliyun --extra aws --extra mcp --extra langchain --extra sandbox --extra speech --extra parquet --extra openai --extra dev infra/locks/build.in -o infra/locks/$$accel.txt; done
+	  --extra $$accel --extra local --extra aliyun --extra aws --extra mcp --extra langchain --extra sandbox --extra speech --extra parquet --extra otel --extra openai --extra dev infra/locks/build.in -o infra/locks/$$accel.txt; done
 	@uv pip compile -q --group pyproject.toml:export --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-emit-index-url $(addprefix --no-emit-package ,$(UNUSED_BY_EXPORT)) -o infra/locks/export.txt
 

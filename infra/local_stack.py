@@ -18,6 +18,7 @@ CLOUD_KEYS = ("MILEPOST_CLOUD_ACCESS_KEY_", "MILEPOST_AWS_ACCESS_KEY_")
 ARCHIVE_KEYS = "MILEPOST_ARCHIVE_ACCESS_KEY_"
 MASTER_KEY = "MILEPOST_KEYS_MASTER"
 CAPABILITY_KEY = "MILEPOST_CAPABILITY_KEY"
+DOOR_SECRET = "MILEPOST_DOOR_SECRET"
 PRELOAD = (
     "infra.wiring", "nats.micro", "runtime.conductor", "runtime.timer", "sqlalchemy.ext.asyncio", "psycopg",
     "infra.postgres.tables", "rich", "uvloop",
@@ -34,13 +35,15 @@ def plan(loaded: Loaded) -> Plan:
         services = {"cloud": 1, **services}
     master = {name: environment.pop(name) for name in [MASTER_KEY] if name in environment}
     signing = {name: environment.pop(name) for name in [CAPABILITY_KEY] if name in environment}
+    door = {name: environment.pop(name) for name in [DOOR_SECRET] if name in environment}
     archive_keys = {name: environment.pop(name) for name in list(environment) if name.startswith(ARCHIVE_KEYS)}
     cloud_keys = {name: environment.pop(name) for name in list(environment) if name.startswith(CLOUD_KEYS)}
     return Plan(
         home=settings.home, services=services, entry=ENTRY, prepare=_prepare, nats_url=settings.nats.url,
         nats_monitor=settings.nats.monitor, postgres_url=settings.postgres.url, sync_always=settings.nats.sync_always,
         environment=environment,
-        secrets={"tools": cloud_keys, "memory": master, "conductor": signing, "recorder": archive_keys}, preload=PRELOAD,
+        secrets={"tools": cloud_keys, "memory": master, "conductor": signing, "recorder": archive_keys, "gateway": door},
+        preload=PRELOAD,
     )  # fmt: skip
 
 

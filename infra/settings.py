@@ -199,6 +199,35 @@ class Archive(_Group):
     full_percent: int = Field(80, ge=1, le=100, description="how full the log's storage, or its disk, may be without a warning")
 
 
+class Door(_Group):
+    """The HTTP door and the console."""
+
+    host: str = Field("127.0.0.1", description="the address it listens on; another than loopback needs keys or an issuer")
+    port: int | None = Field(None, ge=0, le=65_535, description="8642, or a free one if that is taken; 0: any free one")
+    public_url: str | None = Field(None, description="how others reach it, for links; https://... behind a proxy")
+    tls_cert: Path | None = Field(None, description="a certificate chain (PEM); with it the door speaks HTTPS")
+    tls_key: Path | None = Field(None, description="its private key (PEM)")
+    behind_proxy: bool = Field(False, description="a proxy on this machine or network speaks TLS with those outside")
+    origins: str = Field("", description="web pages elsewhere that may call it, comma-separated (CORS)")
+    local_key: bool = Field(True, description="whoever may read the data directory may come in, as an administrator")
+    secret: SecretStr | None = Field(None, description="signs sessions: 32 bytes in base64; in place of the file door.key")
+    body_mb: float = Field(4.0, gt=0, description="the largest request")
+    file_mb: float = Field(64.0, gt=0, description="the largest with files in it")
+    per_minute: PositiveInt = Field(600, description="requests a minute of one key, or of one unknown address")
+    streams: PositiveInt = Field(64, description="event streams that one key may have open")
+
+
+class Oidc(_Group):
+    """An OpenID Connect provider whose bearer tokens the door takes."""
+
+    issuer: str | None = Field(None, description="its address, as tokens say it in iss")
+    audience: str = Field("milepost", description="what tokens say in aud")
+    user_claim: str = Field("sub", description="the claim that names the user")
+    tenant_claim: str = Field("", description="the claim that names the tenant; that of the settings if empty")
+    roles_claim: str = Field("roles", description="the claim that holds roles or groups")
+    roles: str = Field("", description="GROUP=ROLE,...: which group is which role; without it roles go by their names")
+
+
 class Services(_Group):
     """How many processes of each service `milepost up` starts."""
 
@@ -209,6 +238,7 @@ class Services(_Group):
     policy: NonNegativeInt = 1
     tools: NonNegativeInt = 1
     recorder: NonNegativeInt = 1
+    gateway: NonNegativeInt = 1
 
 
 class Settings(BaseSettings):
@@ -240,6 +270,8 @@ class Settings(BaseSettings):
     receipts: Receipts = Field(default_factory=Receipts)
     archive: Archive = Field(default_factory=Archive)
     services: Services = Field(default_factory=Services)
+    door: Door = Field(default_factory=Door)
+    oidc: Oidc = Field(default_factory=Oidc)
 
     @classmethod
     def settings_customise_sources(

@@ -210,8 +210,8 @@ async def _retrieval(world: World) -> list[Work]:
     from services.retrieval.service import retrieval_service
     from services.retrieval.tuned import for_tools
 
-    engine, embedder, loading = _engine(world.settings), *_embedder(world.settings)
-    keeper = _engine(world.settings, "milepost_keeper")
+    engine, embedder, loading = open_engine(world.settings), *_embedder(world.settings)
+    keeper = open_engine(world.settings, "milepost_keeper")
     selection = Selection(PostgresToolIndex(engine, for_tools(embedder).name, keeper), embedder)
     index = PostgresKnowledgeIndex(engine, embedder.name)
     knowledge = Knowledge(index, embedder, world.clock)
@@ -232,14 +232,14 @@ async def _memory(world: World) -> list[Work]:
     from services.memory.service import memory_service
     from services.memory.upkeep import Upkeep
 
-    engine, embed = _engine(world.settings), embedding(world.bus)
+    engine, embed = open_engine(world.settings), embedding(world.bus)
     store, facts = PostgresConversationStore(engine), PostgresFactStore(engine)
     upkeep = Upkeep(store, world.clock, embed=embed, ask=asking(world.log, world.bus, world.clock))
     questions = Questions(store, facts, world.clock, embed)
     service = memory_service(store, world.clock, embed=embed, upkeep=upkeep, questions=questions)
     keys = PostgresKeyStore(engine, _master_key(world.settings))
     answer_for_keys(service, keys)
-    forgettings = PostgresForgettings(_engine(world.settings, "milepost_keeper"))
+    forgettings = PostgresForgettings(open_engine(world.settings, "milepost_keeper"))
     forgetter = Forgetter(keys, forgettings, store, world.log, world.bus, world.clock, name=world.name)
     forgetter.answer(service)
     toolbox = open_toolbox(world, [RememberTool(facts, world.clock)], LANE)
@@ -253,7 +253,7 @@ async def _policy(world: World) -> list[Work]:
     from services.policy.questions import Questions
     from services.policy.service import policy_service
 
-    store = PostgresPolicyStore(_engine(world.settings), _engine(world.settings, ping=False))
+    store = PostgresPolicyStore(open_engine(world.settings), open_engine(world.settings, ping=False))
     questions = Questions(store, world.clock, world.bus.tell)
     return [world.worker(policy_service(store, world.clock, journal=world.log, questions=questions))]
 
@@ -278,7 +278,7 @@ def _imported_tools(world: World, service: Service, open_: OpenToolbox) -> Work:
     from tool_adapters.agent import AT_ONCE as AGENTS_AT_ONCE
     from tool_adapters.agent import LANE as AGENT_LANE
 
-    store = PostgresSourceStore(_engine(world.settings), _engine(world.settings, "milepost_keeper"))
+    store = PostgresSourceStore(open_engine(world.settings), open_engine(world.settings, "milepost_keeper"))
     SourceQuestions(store, world.bus, RESERVED_LANES).answer(service)
     around = Surroundings(
         world.settings.home, world.bus, lambda tenant, user: Client(world.log, world.bus, world.clock, tenant=tenant, user=user)
@@ -326,7 +326,7 @@ def _shadows(world: World, service: Service) -> Work:
     from infra.shadow.keeping import ShadowKeeper
     from infra.shadow.questions import ShadowQuestions
 
-    store = PostgresShadowStore(_engine(world.settings), _engine(world.settings, "milepost_keeper"))
+    store = PostgresShadowStore(open_engine(world.settings), open_engine(world.settings, "milepost_keeper"))
     keeper = ShadowKeeper(store, world.settings)
     ShadowQuestions(store, world.clock, keeper.changed).answer(service)
     return keeper.run()
@@ -360,6 +360,12 @@ def _forks(world: World) -> list[Work]:
     return [forker.run(), world.worker(recorded_lane(world.log, past))]
 
 
+async def _gateway(world: World) -> list[Work]:
+    from infra.gateway.wiring import gateway_work
+
+    return await gateway_work(world)
+
+
 BUILDERS: dict[str, Callable[[World], Awaitable[list[Work]]]] = {
     "conductor": _conductor,
     "llm": _llm,
@@ -368,13 +374,14 @@ BUILDERS: dict[str, Callable[[World], Awaitable[list[Work]]]] = {
     "policy": _policy,
     "tools": _tools,
     "recorder": _recorder,
+    "gateway": _gateway,
 }
 
 
 # --- parts ----------------------------------------------------------------------------------------
 
 
-def _engine(settings: Settings, role: Role = "milepost_service", *, ping: bool = True) -> AsyncEngine:
+def open_engine(settings: Settings, role: Role = "milepost_service", *, ping: bool = True) -> AsyncEngine:
     """The database as a role that owns none of its tables."""
     from infra.postgres import engine
 
@@ -451,14 +458,14 @@ def open_run_index(world: World) -> PostgresRunIndex:
     """The index of the log, of all tenants."""
     from infra.postgres.run_index import PostgresRunIndex
 
-    return PostgresRunIndex(_engine(world.settings, "milepost_keeper"))
+    return PostgresRunIndex(open_engine(world.settings, "milepost_keeper"))
 
 
 def open_receipts(world: World) -> PostgresReceiptStore:
     """The receipts of all tenants."""
     from infra.postgres.receipts import PostgresReceiptStore
 
-    return PostgresReceiptStore(_engine(world.settings, "milepost_keeper"))
+    return PostgresReceiptStore(open_engine(world.settings, "milepost_keeper"))
 
 
 def open_payloads(world: World) -> Payloads:
@@ -471,7 +478,8 @@ def open_ledger(world: World) -> EffectLedger:
     from infra.postgres.effects import PostgresEffectLedger
 
     if world.ledger is None:
-        world.ledger = PostgresEffectLedger(_engine(world.settings, ping=False), _engine(world.settings, "milepost_keeper"))
+        service, keeper = open_engine(world.settings, ping=False), open_engine(world.settings, "milepost_keeper")
+        world.ledger = PostgresEffectLedger(service, keeper)
     return world.ledger
 
 

@@ -16,7 +16,9 @@ from schemas.ids import Token
 from schemas.messages import Sampling
 from schemas.tools import Before, Effect, Grown, Question, ToolCall, Value
 
-Role: TypeAlias = Literal["client", "conductor", "llm", "retrieval", "memory", "tools", "policy", "person", "timer", "recorder"]
+Role: TypeAlias = Literal[
+    "client", "conductor", "llm", "retrieval", "memory", "tools", "policy", "person", "timer", "recorder", "gateway"
+]
 
 
 class Command(Value):

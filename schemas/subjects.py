@@ -138,6 +138,11 @@ def request_subjects(segment: str) -> str:
     return f"{ROOT}.ev.{checked_token(segment, 'segment')}.*.*.*.client.request"
 
 
+def facts_of_tenant(tenant: str) -> str:
+    """Every fact of a tenant's runs, in whatever segment."""
+    return f"{ROOT}.ev.*.*.*.{checked_token(tenant, 'tenant')}.>"
+
+
 def end_subjects(segment: str) -> str:
     """The end of every run of a segment."""
     return f"{ROOT}.ev.{checked_token(segment, 'segment')}.*.*.*.conductor.end"

@@ -19,6 +19,7 @@ from infra.cli import (
     demo,
     diff,
     doctor,
+    door,
     effects,
     env,
     forget,
@@ -79,7 +80,7 @@ def milepost(
 
 for part in (
     stack, demo, ask, runs, replay, verify, fork, diff, cohort, certify, shadow, dataset, receipts, archive, approvals, effects,
-    tools, policy, knowledge, memory, forget, impact, payloads, mcp, models, keys, doctor, env, asyncapi,
+    tools, policy, knowledge, memory, forget, impact, payloads, mcp, models, keys, door, doctor, env, asyncapi,
 ):  # fmt: skip
     part.add_to(app)
 unwrap(app)

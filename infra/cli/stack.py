@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.cli.options import Home, Json, NatsUrl, PostgresUrl, settings_from
-from infra.cli.show import as_json, console, print_json, use_json
+from infra.cli.show import as_json, console, plain, print_json, use_json
+from infra.cli.words import say
 
 if TYPE_CHECKING:
     from infra.settings import Loaded
@@ -48,6 +49,8 @@ def up(
 
 
 def _say_up(stack: Stack) -> None:
+    from infra.gateway.address import remembered
+
     if as_json():
         print_json({"ready": stack.ready, "home": str(stack.home), "members": [member.label for member in stack.members]})
         return
@@ -55,6 +58,8 @@ def _say_up(stack: Stack) -> None:
     out.print(f"[green]Milepost is up[/green] in {stack.home}: {', '.join(member.label for member in stack.members)}")
     for warning in stack.warnings:
         out.print(f"[yellow]{warning}[/yellow]")
+    if stack.member("gateway") and (url := remembered(stack.home)):
+        out.print(plain(say("up door", url=url)))
     out.print('Try: [bold]milepost ask "What time is it in Shanghai?"[/bold] · milepost status · milepost down')
 
 

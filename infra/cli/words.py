@@ -777,4 +777,15 @@ _WORDS: dict[str, tuple[str, str]] = {
         "已写入 {file}，未签名：数据目录中没有记录器的密钥",
     ),
     "certify working": ("event {event}: {model}", "事件 {event}：{model}"),
+    # --- the door ---
+    "door opened": ("The console opens in your browser: {link}", "控制台已在浏览器中打开：{link}"),
+    "door link": ("Open this within two minutes: {link}", "请在两分钟内打开：{link}"),
+    "door key once": (
+        "This is the only time it is shown. To take it back: milepost door keys revoke {id}",
+        "密钥只显示这一次。撤销：milepost door keys revoke {id}",
+    ),
+    "up door": (
+        "Console: milepost open · OpenAI's clients: base_url {url}/v1",
+        "控制台：milepost open · OpenAI 客户端：base_url {url}/v1",
+    ),
 }

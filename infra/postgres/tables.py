@@ -634,3 +634,18 @@ shadow_differences = Table(
     ForeignKeyConstraint(["tenant", "shadow"], ["shadows.tenant", "shadows.name"], ondelete="CASCADE"),
     Index("shadow_differences_at", "tenant", "shadow", "at"),
 )
+
+# API keys of the door. hash: SHA-256 of the secret; roles: services.gateway.principal.DoorRole.
+door_keys = Table(
+    "door_keys",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("id", Text(collation="C"), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("roles", JSONB, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("created", _MOMENT, nullable=False),
+    Column("expires", _MOMENT),
+    Column("revoked", _MOMENT),
+)

@@ -19,8 +19,9 @@ from schemas.canonical import read_json
 from schemas.envelope import Fact
 from schemas.errors import ProtocolError
 from schemas.ids import Token
+from schemas.runs import FindLines, FindUses, ListRuns
 from schemas.tools import Value
-from services.recorder.ports import Place, RunFilter, RunIndex
+from services.recorder.ports import RunIndex
 from services.recorder.sealing import Sealer
 from services.recorder.summing import Said, Sums, rows_of
 
@@ -31,31 +32,6 @@ BATCH = 200
 LINGER_S = 0.02
 
 ValueT = TypeVar("ValueT", bound=Value)
-
-
-class ListRuns(Value):
-    """A question for runs. after: from the one behind this place."""
-
-    which: RunFilter = RunFilter()
-    limit: int = Field(default=50, ge=1, le=1000)
-    after: Place | None = None
-
-
-class FindLines(Value):
-    """A question for the events of runs in whose line a text stands, so many of each run at most."""
-
-    tenant: Token
-    runs: tuple[str, ...] = Field(max_length=1000)
-    text: str = Field(min_length=1)
-    each: int = Field(default=3, ge=1, le=100)
-
-
-class FindUses(Value):
-    """A question for the runs that used a thing, by its ids, names or hashes."""
-
-    tenant: Token = "default"
-    names: tuple[str, ...] = Field(min_length=1, max_length=8)
-    limit: int = Field(default=200, ge=1, le=500)
 
 
 class RunsOf(Value):

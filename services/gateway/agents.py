@@ -1,0 +1,64 @@
+"""Agents as people keep them: named, versioned, published. What a run pins is always one version's spec."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from pydantic import Field
+
+from schemas.agent import AgentSpec
+from schemas.ids import Token
+from schemas.tools import Value
+
+
+class Agent(Value):
+    """One version of an agent. title: its name for people. picture: an emoji, or a data URL of a small image.
+
+    suggestions: what a person may begin with. published: under its name at the doors, for all of the tenant.
+    """
+
+    tenant: Token
+    name: Token
+    version: int = Field(ge=1)
+    title: str = Field(default="", max_length=200)
+    description: str = Field(default="", max_length=2000)
+    picture: str = Field(default="", max_length=200_000)
+    suggestions: tuple[str, ...] = Field(default=(), max_length=12)
+    spec: AgentSpec
+    published: bool = False
+    by: str
+    at: datetime
+    note: str = Field(default="", max_length=500)
+
+
+class AgentStore(Protocol):
+    """Where agents are kept; a version never changes, except whether it is published."""
+
+    async def put(self, agent: Agent) -> None:
+        """Keep a new version. Raises Conflict if somebody else put that version first."""
+        ...
+
+    async def get(self, tenant: str, name: str, version: int | None = None) -> Agent | None:
+        """A version of an agent; the newest if none is named."""
+        ...
+
+    async def published(self, tenant: str, name: str) -> Agent | None:
+        """The version that the doors serve."""
+        ...
+
+    async def agents(self, tenant: str) -> list[Agent]:
+        """The newest version of each, by name."""
+        ...
+
+    async def versions(self, tenant: str, name: str) -> list[Agent]:
+        """All of one agent, newest first."""
+        ...
+
+    async def publish(self, tenant: str, name: str, version: int | None) -> bool:
+        """Serve this version from now on; None: none of it any more. False if it is not there."""
+        ...
+
+    async def remove(self, tenant: str, name: str) -> bool:
+        """Forget an agent with all versions; runs keep what they pinned."""
+        ...

@@ -1,0 +1,1 @@
+"""The console's own API, one file a page."""

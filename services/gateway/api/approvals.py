@@ -1,0 +1,7 @@
+"""The console's approvals."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,1 @@
+"""Chats of messengers: their messages become runs, and answers go back."""

@@ -1,0 +1,35 @@
+// A line chart over time. series: [{ label, colour?, values }], times: seconds. Loaded where it is first needed.
+import { html, useEffect, useRef } from "../vendor/preact.js";
+import { style } from "../core/state.js";
+
+const COLOURS = ["--plot-1", "--plot-2", "--plot-3", "--plot-4"];
+
+export function Plot({ times, series, height = 160, unit = "", label }) {
+  const at = useRef(null), chart = useRef(null);
+  useEffect(() => {
+    style("/vendor/uplot.css");
+    let gone = false, seen;
+    import("../vendor/uplot.js").then(({ uPlot }) => {
+      if (gone) return;
+      const css = getComputedStyle(document.documentElement), colour = (name) => css.getPropertyValue(name).trim();
+      const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+      chart.current = new uPlot({
+        width: at.current.clientWidth, height, cursor: { y: false }, legend: { live: true },
+        axes: [axis, { ...axis, size: 56, values: (_, ticks) => ticks.map((each) => `${each}${unit}`) }],
+        series: [{}, ...series.map((each, n) => ({ label: each.label, stroke: colour(each.colour ?? COLOURS[n % 4]), width: 1.5, points: { show: false } }))],
+      }, [times, ...series.map((each) => each.values)], at.current);
+      seen = new ResizeObserver(() => chart.current.setSize({ width: at.current.clientWidth, height }));
+      seen.observe(at.current);
+    });
+    return () => {
+      gone = true;
+      seen?.disconnect();
+      chart.current?.destroy();
+      chart.current = null;
+    };
+  }, [series.map((each) => each.label).join(), unit]);
+  useEffect(() => {
+    chart.current?.setData([times, ...series.map((each) => each.values)]);
+  }, [times, series]);
+  return html`<div class="plot" ref=${at} role="img" aria-label=${label}></div>`;
+}

@@ -1,0 +1,7 @@
+"""The OpenAI-shaped embeddings."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+router = APIRouter()

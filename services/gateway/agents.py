@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
 from pydantic import Field
 
-from schemas.agent import AgentSpec
+from schemas.agent import AgentSpec, Recall
 from schemas.ids import Token
 from schemas.tools import Value
+from services.gateway.answers import NotThere
 
 
 class Agent(Value):
@@ -62,3 +64,26 @@ class AgentStore(Protocol):
     async def remove(self, tenant: str, name: str) -> bool:
         """Forget an agent with all versions; runs keep what they pinned."""
         ...
+
+
+ASSISTANT = "assistant"
+"""The agent that is there without anybody having built one."""
+
+
+async def spec_named(
+    store: AgentStore, tenant: str, name: str, models: Sequence[str] = (), *, version: int | None = None
+) -> AgentSpec:
+    """Who answers under a name: an agent's published version, or the one that is asked for; the assistant; or a bare model.
+
+    Raises NotThere.
+    """
+    found = await (store.published(tenant, name) if version is None else store.get(tenant, name, version))
+    if found is not None:
+        return found.spec
+    if name == ASSISTANT:
+        return AgentSpec()
+    if name in models:
+        return AgentSpec(
+            name="model", model=name, tool_k=0, knowledge_k=0, recall=Recall(similar=0, facts=0, summary=False)
+        )  # fmt: skip
+    raise NotThere(f"Nobody answers as {name}.", why="it is no published agent and no model", hint="GET /v1/models lists them")

@@ -12,12 +12,15 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from infra.gateway.http_protocol import BoundedHead
 from infra.settings import Door, Settings
 from runtime.errors import Permanent
 
 log = structlog.get_logger("infra.gateway")
 
 USUAL_PORT = 8642
+CONNECTIONS = 4000
+"""So many at once, streams among them; more are answered 503."""
 
 
 class DoorClosed(Permanent):
@@ -103,9 +106,10 @@ def address(settings: Settings, port: int) -> str:
 async def serve_app(app: ASGIApp, door: Door, listening: socket.socket, ready: asyncio.Event) -> None:
     """Serve until cancelled; open streams get a moment to end."""
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2, timeout_keep_alive=75,
+        app, http=BoundedHead, ws="none",
+        log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2, timeout_keep_alive=75,
         ssl_certfile=door.tls_cert, ssl_keyfile=str(door.tls_key) if door.tls_key else None, server_header=False,
-        proxy_headers=door.behind_proxy, h11_max_incomplete_event_size=64 * 1024,
+        proxy_headers=door.behind_proxy, limit_concurrency=CONNECTIONS,
     )  # fmt: skip
     server = Served(config, ready)
     serving = asyncio.ensure_future(server.serve([listening]))

@@ -73,34 +73,44 @@ class BodyLimit:
         if said.isdigit() and int(said) > limit:
             await _refuse(413, f"The request has {said} bytes; the limit is {limit}.", scope, receive, send)
             return
-        got, began, whole = 0, asyncio.get_running_loop().time(), False
+        await self._app(scope, *self._bounded(limit, scope, receive, send))
+
+    def _bounded(self, limit: int, scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
+        """A body that breaks a rule ends as if the client had gone; whatever the app makes of that, the refusal is sent."""
+        clock = asyncio.get_running_loop().time
+        got, ends, whole = 0, clock() + self._rules.body_s, False
+        refusal: tuple[int, str] | None = None
+        started = refused = False
 
         async def bounded() -> Message:
-            nonlocal got, whole
+            nonlocal got, whole, refusal
             if whole:
                 return await receive()
-            left = began + self._rules.body_s - asyncio.get_running_loop().time()
-            async with asyncio.timeout(max(0.0, left)):
-                message = await receive()
+            try:
+                async with asyncio.timeout(max(0.0, ends - clock())):
+                    message = await receive()
+            except TimeoutError:
+                refusal = 408, "The request did not arrive in time."
+                return {"type": "http.disconnect"}
             if message["type"] == "http.request":
                 got += len(message.get("body", b""))
                 whole = not message.get("more_body", False)
                 if got > limit:
-                    raise _TooLarge
+                    refusal = 413, f"The request has more than {limit} bytes."
+                    return {"type": "http.disconnect"}
             return message
 
-        try:
-            await self._app(scope, bounded, send)
-        except _TooLarge:
-            await _refuse(413, f"The request has more than {limit} bytes.", scope, receive, send)
-        except TimeoutError:
-            if whole:
-                raise
-            await _refuse(408, "The request did not arrive in time.", scope, receive, send)
+        async def answer(message: Message) -> None:
+            nonlocal started, refused
+            if refusal is not None and not started:
+                if not refused:
+                    refused = True
+                    await _refuse(*refusal, scope, receive, send)
+                return
+            started = True
+            await send(message)
 
-
-class _TooLarge(Exception):
-    pass
+        return bounded, answer
 
 
 async def _refuse(status: int, what: str, scope: Scope, receive: Receive, send: Send) -> None:

@@ -122,7 +122,7 @@ class MemoryKeyStore:
         self._keys: dict[tuple[str, str], DoorKey] = {}
 
     async def put(self, key: DoorKey) -> None:
-        self._keys[key.tenant, key.id] = key
+        self._keys.setdefault((key.tenant, key.id), key)
 
     async def get(self, tenant: str, id: str) -> DoorKey | None:
         return self._keys.get((tenant, id))

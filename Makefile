@@ -8,7 +8,7 @@ export ORT_DISABLE_TELEMETRY = 1
 # What torch needs on GPUs only and loads on first use; its other libraries of CUDA it loads in any case.
 UNUSED_BY_EXPORT := triton cuda-toolkit cuda-bindings cuda-pathfinder nvidia-cusolver nvidia-cuda-cccl nvidia-nvtx
 
-.PHONY: help install demo up down test test-oracle export-env drill-kill drill-effects drill-tamper lint format types check bench-steps bench-llm bench-tools bench-replay bench-retrieval vendor lock clean
+.PHONY: help install demo up down test test-oracle export-env drill-kill drill-effects drill-tamper lint format types check bench-steps bench-llm bench-tools bench-door bench-replay bench-retrieval vendor lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -63,6 +63,9 @@ bench-tools: install ## what a tool call adds, read and written, beside DBOS and
 
 bench-replay: install ## replay, receipts, verification, rebuilding and cohorts: how fast
 	@$(BIN)/python -m tests.bench.replay.run $(ARGS)
+
+bench-door: install ## what the HTTP door adds to the bus, how many streams it holds, how quick its pages are
+	@$(BIN)/python -m tests.bench.door.run $(ARGS)
 
 bench-retrieval: install ## how fast tools are found, and how often the right ones (ARGS="--only speed,memory")
 	@$(BIN)/python -m tests.bench.retrieval.run $(ARGS)

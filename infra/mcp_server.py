@@ -8,7 +8,7 @@ call again then takes up the waiting run.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from fnmatch import fnmatchcase
 from typing import Protocol
@@ -25,6 +25,7 @@ from infra.mcp_answers import Load, agent_tool, failed, form_of, may_approve, re
 from runtime.client import Client, TooLate, Update
 from runtime.state import RunState
 from runtime.timeline import summary
+from runtime.tree import follow_tree
 from schemas.agent import AgentSpec
 from schemas.canonical import canonical
 from schemas.commands import AskPerson, RequestApproval
@@ -64,22 +65,26 @@ class Front:
     ) -> None:  # fmt: skip
         self._client, self._catalogue, self._load = client, catalogue, load
         self._tools, self._approvals = tuple(tools), approvals
-        self._agents: Mapping[str, AgentSpec] = {agent_tool(spec).name: spec for spec in agents}
+        self._agents: Mapping[str, AgentSpec] = {}
+        self.offer(agents)
         self._waiting: dict[tuple[str, bytes], RunId] = {}
 
     def server(self) -> Server[dict[str, object]]:
-        """The protocol's server, for any transport."""
-        server: Server[dict[str, object]] = Server(
-            "milepost", title="Milepost", on_list_tools=self._list, on_call_tool=self._call,
-            instructions="Every call is recorded. What changes the world may first ask a person, and happens once.",
-        )  # fmt: skip
-        security = RequestStateSecurity.ephemeral(ttl=STATE_S)
-        server.middleware.append(RequestStateBoundary(security, default_audience="milepost"))
-        return server
+        """The protocol's server, for any transport, with this front for everybody."""
+
+        async def same(_: Request) -> Front:
+            return self
+
+        return server_of(same, RequestStateSecurity.ephemeral(ttl=STATE_S))
+
+    def offer(self, agents: Sequence[AgentSpec]) -> None:
+        """These agents, and no others, from now on."""
+        self._agents = {agent_tool(spec).name: spec for spec in agents}
 
     # --- what there is ---
 
-    async def _list(self, context: Request, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+    async def page(self, context: Request, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+        """A page of what may be called; agents stand on the first one."""
         after = params.cursor if params and params.cursor else ""
         tools = [] if after else [agent_tool(spec) for spec in self._agents.values()]
         cards, following = await self._catalogue.page(after, PAGE)
@@ -91,7 +96,8 @@ class Front:
 
     # --- calls ---
 
-    async def _call(self, context: Request, params: types.CallToolRequestParams) -> Answer:
+    async def call(self, context: Request, params: types.CallToolRequestParams) -> Answer:
+        """Answer a call of a tool or an agent by its run."""
         try:
             arguments: dict[str, object] = dict(params.arguments or {})
             run = await self._run(params, arguments)
@@ -123,18 +129,19 @@ class Front:
         """Follow the run to its end, or to where a person must be asked in another way."""
         events: list[object] = []
         answered: set[CommandId] = set()
-        state = RunState(run=run)
+        state, number = RunState(run=run), 0
         try:
-            async with aclosing(self._client.follow(run)) as updates:  # type: ignore[type-var]  # a generator
+            async with aclosing(follow_tree(self._client, run)) as updates:  # type: ignore[type-var]  # a generator
                 async for update in updates:
-                    state = update.state
-                    events.append(update.stored.fact.body)
-                    await self._progress(context, update, len(events))
-                    for id, asked in _open(state).items():
-                        if id in answered or id not in _open(await self._client.state(run)):
+                    if update.state.run == run:
+                        state = update.state
+                        events.append(update.stored.fact.body)
+                    await self._progress(context, update, number := number + 1)
+                    for id, asked in _open(update.state).items():
+                        if id in answered or id not in _open(await self._client.state(update.state.run)):
                             continue
                         answered.add(id)
-                        instead = await self._ask(context, params, state, id, asked)
+                        instead = await self._ask(context, params, run, update.state, id, asked)
                         if instead is not None:
                             self._remember(key, run, instead)
                             return instead
@@ -157,23 +164,26 @@ class Front:
     # --- a person's answer, by way of the client ---
 
     async def _ask(
-        self, context: Request, params: types.CallToolRequestParams, state: RunState, id: CommandId,
+        self, context: Request, params: types.CallToolRequestParams, run: RunId, state: RunState, id: CommandId,
         asked: RequestApproval | AskPerson,
     ) -> Answer | None:  # fmt: skip
-        """Have the client's person answer; what to answer the call with instead, if that is not to be had now."""
+        """Have the client's person answer; what to answer the call with instead, if that is not to be had now.
+
+        run: of the call; state: of the run that asks, which is this one or one below it.
+        """
         allowed = self._approvals and (isinstance(asked, AskPerson) or may_approve(asked, self._client.user))
         if not allowed or not _can_ask(context):
-            return failed(waits_text(state), state.run)
+            return failed(waits_text(state), run)
         form = form_of(asked, state)
         if context.protocol_version not in MODERN_PROTOCOL_VERSIONS:
             said = await context.session.elicit_form(form.message, form.requested_schema, context.request_id)
         else:
             given = (params.input_responses or {}).get(id)
             if not isinstance(given, types.ElicitResult):
-                return types.InputRequiredResult(input_requests={id: types.ElicitRequest(params=form)}, request_state=state.run)
+                return types.InputRequiredResult(input_requests={id: types.ElicitRequest(params=form)}, request_state=run)
             said = given
         if said.action == "cancel":
-            return failed(waits_text(state), state.run)
+            return failed(waits_text(state), run)
         await self._decide(state.run, id, asked, said)
         return None
 
@@ -186,6 +196,23 @@ class Front:
                 await self._client.approve(run, id)
             else:
                 await self._client.refuse(run, id, reason="refused by way of an MCP client")
+
+
+def server_of(front: Callable[[Request], Awaitable[Front]], security: RequestStateSecurity) -> Server[dict[str, object]]:
+    """The protocol's server where every request may have a front of its own. security: seals what clients carry for us."""
+
+    async def listed(context: Request, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+        return await (await front(context)).page(context, params)
+
+    async def called(context: Request, params: types.CallToolRequestParams) -> Answer:
+        return await (await front(context)).call(context, params)
+
+    server: Server[dict[str, object]] = Server(
+        "milepost", title="Milepost", on_list_tools=listed, on_call_tool=called,
+        instructions="Every call is recorded. What changes the world may first ask a person, and happens once.",
+    )  # fmt: skip
+    server.middleware.append(RequestStateBoundary(security, default_audience="milepost"))
+    return server
 
 
 def _open(state: RunState) -> dict[CommandId, RequestApproval | AskPerson]:

@@ -71,6 +71,12 @@ def _archive(value: str) -> str:
     raise ValueError("an archive is a folder with its whole path, or looks like s3://bucket/prefix")
 
 
+def _http_url(value: str) -> str:
+    if not re.match(r"^https?://[^/\s]", value):
+        raise ValueError("an address looks like http://host:4318")
+    return value
+
+
 def _shared_models() -> Path:
     data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(data).expanduser() / "milepost" / "models"
@@ -128,6 +134,9 @@ class Cloud(_Group):
     endpoint: str | None = Field(None, description="host or host:port; the region's own if not set")
     protocol: Literal["https", "http"] = "https"
     region: str = "cn-hangzhou"
+    metadata: str | None = Field(
+        None, description="what describes the cloud's APIs for imports over the door, a path or address"
+    )
     access_key_id: str | None = None
     access_key_secret: SecretStr | None = None
     demo: bool = Field(True, description="a cloud of our own on loopback instead of a real one")
@@ -228,6 +237,23 @@ class Oidc(_Group):
     roles: str = Field("", description="GROUP=ROLE,...: which group is which role; without it roles go by their names")
 
 
+class Telemetry(_Group):
+    """Traces of runs, by OpenTelemetry. Off unless `otlp_endpoint` or `on` is set: nothing leaves by itself."""
+
+    on: bool = Field(False, description="send them where OTEL_EXPORTER_OTLP_* say, if otlp_endpoint does not")
+    otlp_endpoint: Annotated[str, AfterValidator(_http_url)] | None = Field(
+        None, description="where they go by OTLP over HTTP, such as http://127.0.0.1:4318; /v1/traces is put behind it"
+    )
+    otlp_headers: SecretStr | None = Field(None, description="NAME=VALUE,... sent with them, for one's own right to send")
+    sample: float = Field(1.0, ge=0, le=1, description="the share of runs that is traced")
+    content: bool = Field(False, description="with what people, models and tools said, too")
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is traced."""
+        return self.on or self.otlp_endpoint is not None
+
+
 class Services(_Group):
     """How many processes of each service `milepost up` starts."""
 
@@ -272,6 +298,7 @@ class Settings(BaseSettings):
     services: Services = Field(default_factory=Services)
     door: Door = Field(default_factory=Door)
     oidc: Oidc = Field(default_factory=Oidc)
+    telemetry: Telemetry = Field(default_factory=Telemetry)
 
     @classmethod
     def settings_customise_sources(

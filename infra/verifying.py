@@ -63,11 +63,16 @@ async def verify_run(log: Log, run: RunId, trusted: Mapping[str, bytes]) -> Veri
     raws = await log.read_raw(run)
     if not raws:
         return None
-    proof = prove(as_lines(raws), trusted)
     try:
         facts = await log.read(run)
     except (Erased, Tampered):
         facts = []
+    return verified(run, raws, facts, trusted)
+
+
+def verified(run: RunId, raws: Sequence[Raw], facts: Sequence[Stored], trusted: Mapping[str, bytes]) -> Verified:
+    """Verify messages as the log has them. facts: what they say, as far as they can be read."""
+    proof = prove(as_lines(raws), trusted)
     if len(facts) != len(raws) or any(isinstance(stored.fact.body, Sealed) for stored in facts):
         return Verified(proof, opened=False)
     return Verified(proof.and_also(check_content(run, facts, _numbers(raws, facts), proof.receipts)), opened=True)

@@ -22,7 +22,7 @@ from infra.jetstream.log import JetStreamLog
 from infra.jetstream.payloads import JetStreamBlobs
 from infra.master_key import MasterKey
 from infra.processes import announce_ready
-from infra.settings import Aws, Cloud, Settings, load
+from infra.settings import Aws, Cloud, Settings, Telemetry, load
 from runtime.capability import Issuer, KeyPairs
 from runtime.clock import SystemClock
 from runtime.conductor import Conductor
@@ -30,7 +30,7 @@ from runtime.keyring import BusKeyring
 from runtime.payloads import Payloads, SealedPayloads
 from runtime.sealing import Keyring, Sealing
 from runtime.service import Service, Worker, serve
-from runtime.steps import RECORDED_LANE
+from runtime.steps import CALLER_LANE, RECORDED_LANE
 from runtime.timer import timer_service
 from schemas import subjects
 from schemas.errors import MilepostError, first_error
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from infra.postgres.engine import Role
     from infra.postgres.receipts import PostgresReceiptStore
     from infra.postgres.run_index import PostgresRunIndex
+    from infra.telemetry import Traces
     from runtime.log import Stored
     from schemas.ids import RunId
     from services.llm.model import TextModel
@@ -57,8 +58,12 @@ log = structlog.get_logger("infra.wiring")
 
 Work = Coroutine[None, None, None]
 SWEEP_S = 15.0
-RESERVED_LANES = frozenset({"builtin", "memory", "bus", "main", RECORDED_LANE})
+RESERVED_LANES = frozenset({"builtin", "memory", "bus", "main", RECORDED_LANE, CALLER_LANE})
 """Lanes of the stack's own hosts: nothing is imported into them."""
+
+
+class NoTelemetry(MilepostError):
+    """Traces are asked for, and the SDK is not installed."""
 
 
 @dataclass(slots=True)
@@ -74,12 +79,13 @@ class World:
     name: str
     readiness: list[asyncio.Event]
     ledger: EffectLedger | None = None
+    traces: Traces | None = None
 
     def worker(self, service: Service) -> Coroutine[None, None, None]:
         """A worker for a service, whose readiness counts for the process."""
         ready = asyncio.Event()
         self.readiness.append(ready)
-        return Worker(service, self.log, self.bus, self.clock, name=self.name).run(ready)
+        return Worker(service, self.log, self.bus, self.clock, name=self.name, spans=self.traces).run(ready)
 
 
 async def open_world(settings: Settings, name: str, on_closed: Callable[[], None] | None = None) -> World:
@@ -123,6 +129,8 @@ async def _host(settings: Settings, name: str, copy: int) -> None:
     lost = asyncio.Event()
     world = await open_world(settings, f"{name}-{copy}-{os.getpid()}", on_closed=lost.set)
     try:
+        if settings.telemetry.is_on:
+            world.traces = open_traces(settings.telemetry, instance=world.name)
         work = await build(world)
         garbage.settle()
         announcing = asyncio.ensure_future(_announce(world))
@@ -130,6 +138,8 @@ async def _host(settings: Settings, name: str, copy: int) -> None:
         announcing.cancel()
     finally:
         await world.connection.close()
+        if world.traces is not None:
+            await asyncio.to_thread(world.traces.close)
 
 
 async def _announce(world: World) -> None:
@@ -176,7 +186,9 @@ async def _conductor(world: World) -> list[Work]:
         await check_durable(world.settings.nats.monitor)
     await streams.ensure(world.connection, world.clock.now())
     issuer = Issuer(_signing_keys(world.settings), ttl_s=world.settings.capability.ttl_s)
-    conductor = Conductor(world.log, world.bus, world.clock, name=world.name, sweep_s=SWEEP_S, issuer=issuer)
+    conductor = Conductor(
+        world.log, world.bus, world.clock, name=world.name, sweep_s=SWEEP_S, issuer=issuer, traced=world.traces is not None
+    )
     world.connection.on_reconnect.append(conductor.resend_all)
     ready = asyncio.Event()
     world.readiness.append(ready)
@@ -290,7 +302,8 @@ def _imported_tools(world: World, service: Service, open_: OpenToolbox) -> Work:
         if lane.startswith(AGENT_LANE):
             service.at_once = AGENTS_AT_ONCE
         async with asyncio.TaskGroup() as group:
-            group.create_task(Worker(service, world.log, world.bus, world.clock, name=world.name).run())
+            worker = Worker(service, world.log, world.bus, world.clock, name=world.name, spans=world.traces)
+            group.create_task(worker.run())
             group.create_task(toolbox.upkeep())
 
     ready = asyncio.Event()
@@ -317,7 +330,8 @@ async def _recorder(world: World) -> list[Work]:
     sealer = _sealer(world)
     recorder = Recorder(world.log, open_run_index(world), sealer)
     service = recorder.service()
-    return [_shadows(world, service), world.worker(service), recorder.record(), sealer.work(), *_forks(world)]
+    work = [_shadows(world, service), world.worker(service), recorder.record(), sealer.work(), *_forks(world)]
+    return [*work, world.traces.follow(world.log)] if world.traces else work
 
 
 def _shadows(world: World, service: Service) -> Work:
@@ -510,6 +524,17 @@ def toolboxes(world: World, *, tenant: str = "*") -> OpenToolbox:
 def open_toolbox(world: World, tools: Iterable[Tool] | Shelf, lane: str, *, tenant: str = "*") -> Toolbox:
     """A host of tools alone in its process, or beside others that are of another kind."""
     return toolboxes(world, tenant=tenant)(tools, lane)
+
+
+def open_traces(settings: Telemetry, *, instance: str = "") -> Traces:
+    """What sends spans. Raises NoTelemetry, BadHeaders."""
+    try:
+        from infra.telemetry import Traces
+    except ImportError as error:
+        raise NoTelemetry(
+            "Traces are on, and OpenTelemetry is not installed.", why=str(error), hint="pip install 'milepost[otel]'"
+        ) from error
+    return Traces(settings, instance=instance)
 
 
 async def bring_model(settings: Settings, name: str) -> TextModel:

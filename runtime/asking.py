@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from runtime.calls import call_tool, not_done
 from runtime.state import Replied, RunState, changed
-from runtime.steps import NOTHING, Step, expect, kept, request_of
+from runtime.steps import CALLER_LANE, NOTHING, Step, expect, kept, request_of
 from runtime.waiting import clock_goes_on, waited
 from schemas.canonical import canonical
 from schemas.commands import AskPerson, StartTimer
@@ -43,7 +43,7 @@ def answered(state: RunState, fact: Fact) -> Step:
     open_call = state.open_calls[ask.call.id]
     replied = Replied(event=fact.id, question=ask.question.id, content=content)
     state = waited(kept(state, replace(open_call, replied=(*open_call.replied, replied))), fact, ask.call)
-    if content:
+    if content and open_call.card.lane != CALLER_LANE:  # what a client's tool says is a result, not a person's word
         state = changed(state, told=(*state.told, canonical(content).decode()))
     return state, (call_tool(state, state.open_calls[ask.call.id]), *clock_goes_on(state))
 

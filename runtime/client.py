@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from runtime import policy
+from runtime import policy, tracing
 from runtime.bus import Bus
 from runtime.children import child_key, child_run, children_of
 from runtime.clock import Clock
@@ -35,9 +35,12 @@ from schemas.events import (
     RunCompleted,
     RunFailed,
     RunRequested,
+    Triggered,
 )
 from schemas.ids import CANCEL_SLOT, REQUEST_SLOT, CommandId, RunId, run_id, segment_of
+from schemas.messages import Message
 from schemas.policy import Scope
+from schemas.tools import ToolCard
 
 SEGMENT_OVERLAP = timedelta(days=2)
 
@@ -102,18 +105,21 @@ class Client:
 
     async def ask(
         self, task: str, *, agent: AgentSpec | None = None, conversation: str | None = None, key: str | None = None,
-        parent: Parent | None = None,
+        parent: Parent | None = None, trigger: Triggered | None = None, said: Sequence[Message] = (),
+        brought: Sequence[ToolCard] = (),
     ) -> Asked:  # fmt: skip
         """Begin a run. The same key (of the same tenant) is the same run, however often it is asked.
 
         key: the caller's idempotency key; without one every call is a new run. parent: the call whose run this is to be;
-        the key is then the call's. Raises Unreachable, ProtocolError for names that are no tokens, pydantic's
-        ValidationError for an empty task, BeingForgotten.
+        the key is then the call's. trigger: what begins it in nobody's name. said: what was said before, in place of
+        what the conversation remembers; brought: tools whose calls this caller answers (both: RunRequested). Raises
+        Unreachable, ProtocolError for names that are no tokens, pydantic's ValidationError for an empty task, BeingForgotten.
         """
         now = self._clock.now()
         key = child_key(parent.command) if parent else key
         event = RunRequested(
-            agent=agent or AgentSpec(), task=task, user=self.user, parent=parent,
+            agent=agent or AgentSpec(), task=task, user=self.user, parent=parent, trigger=trigger,
+            said=tuple(said), brought=tuple(brought),
             conversation=conversation or f"c-{secrets.token_hex(8)}", key=key or secrets.token_hex(16),
         )  # fmt: skip
         if parent:
@@ -136,7 +142,7 @@ class Client:
         run = run_id(self.tenant, event.key, segment_of(now))
         request = new_fact(
             event, run=run, tenant=self.tenant, slot=REQUEST_SLOT, source=self._source, time=now, decider=state.decider,
-            datakey=state.datakey,
+            datakey=state.datakey, traceparent=tracing.begun(run, self.tenant, event),
         )  # fmt: skip
         copies(original, request, source=self._source, now=now)  # what the recorder will do, and may not be able to
         try:
@@ -240,9 +246,10 @@ class Client:
 
     async def _state(self, run: RunId, slot: str, event: AnyEvent, datakey: str | None, *, role: str = "client") -> bool:
         source = source_of("person", self.user) if role == "person" else self._source
+        caller = tracing.begun(run, self.tenant, event) if isinstance(event, RunRequested) else None
         return await self.log.append(new_fact(
             event, run=run, tenant=self.tenant, slot=slot, source=source, time=self._clock.now(), decider=DECIDER,
-            datakey=datakey,
+            datakey=datakey, traceparent=caller,
         ))  # fmt: skip
 
 

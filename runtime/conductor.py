@@ -26,6 +26,7 @@ from runtime.orders import order_of
 from runtime.sealing import Erased
 from runtime.state import RunState
 from runtime.steps import RECORDED_LANE
+from runtime.tracing import step_of
 from schemas import subjects
 from schemas.canonical import canonical, read_json
 from schemas.commands import AnyCommand, AskPerson, CallTool, EndRun, PlanCall, RequestApproval
@@ -59,14 +60,16 @@ class Conductor:
     Any number may run at once: they decide the same, ids make repeated sending harmless. A gap in the
     shared feed means that another conductor took a fact, so what is in memory is read up from the log
     before it is used. Every run that has not ended is looked at again every `sweep_s`
-    seconds, whoever began it. issuer: signs what it asks of hosts of tools.
+    seconds, whoever began it. issuer: signs what it asks of hosts of tools. traced: its commands say whose trace they
+    are part of.
     """
 
     def __init__(
-        self, journal: Log, bus: Bus, clock: Clock, *, name: str, sweep_s: float = 30.0, issuer: Issuer | None = None
-    ) -> None:
-        self._log, self._bus, self._clock, self._issuer = journal, bus, clock, issuer
-        self._source = source_of("conductor", name)
+        self, journal: Log, bus: Bus, clock: Clock, *, name: str, sweep_s: float = 30.0, issuer: Issuer | None = None,
+        traced: bool = False,
+    ) -> None:  # fmt: skip
+        self._log, self._bus, self._clock, self._issuer, self._traced = journal, bus, clock, issuer, traced
+        self._source, self._name = source_of("conductor", name), name
         self._sweep_s = sweep_s
         self._runs: OrderedDict[RunId, _Run] = OrderedDict()
         self._epoch = 0
@@ -77,7 +80,8 @@ class Conductor:
 
     async def run(self, ready: asyncio.Event | None = None) -> None:
         """Conduct until cancelled; what is under way is finished first."""
-        info = ServiceInfo("conductor", "1.0.0", "folds the facts of runs and decides what comes next")
+        about = "folds the facts of runs and decides what comes next"
+        info = ServiceInfo("conductor", "1.0.0", about, {"lane": "main", "instance": self._name})
         answers: dict[str, Reply] = {"capability": self._vouch, "capability_keys": self._keys} if self._issuer else {}
         async with self._bus.serve(info, answers, self.stats), self._bus.hear(subjects.forget("*"), self._on_forget):
             if ready:
@@ -228,6 +232,9 @@ class Conductor:
             return
         try:
             order = self._signed(order_of(decision, state, source=self._source, time=now), state)
+            if self._traced:
+                place = step_of(state.run, decision.id, state.request)
+                order = replace(order, header=order.header.model_copy(update={"traceparent": place.traceparent}))
             if isinstance(command, RequestApproval | AskPerson):
                 await self._bus.tell(subjects.ask(state.tenant, state.run, decision.id), encode(order))
             else:

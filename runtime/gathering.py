@@ -32,8 +32,8 @@ def requested(state: RunState, fact: Fact) -> Step:
         state, phase="gathering", tenant=fact.tenant, decider=fact.header.decider, request=event,
         requested_at=began, inputs=(fact.id,), datakey=fact.header.datakey, erased=False,
     )  # fmt: skip
-    if event.fork and event.fork.tools is not None:
-        state = changed(state, tools=event.fork.tools)
+    own = event.fork.tools if event.fork else None
+    state = changed(state, tools=event.brought if own is None else own)
     agent, commands = event.agent, [_recall(state)]
     if agent.tool_k or agent.tools:
         commands.append(SelectTools(always=agent.tools, forbidden=agent.forbidden, k=agent.tool_k))
@@ -108,7 +108,7 @@ def selected(state: RunState, fact: Fact) -> Step:
     """The tools that the model is offered."""
     event = expect(fact, ToolsSelected)
     own = state.fork.tools if state.fork else None
-    cards = tuple(each.card for each in event.tools) if own is None else own
+    cards = (*request_of(state).brought, *(each.card for each in event.tools)) if own is None else own
     state = changed(state, tools=cards, leaning=event.leaning)
     return _gathered(state, fact, "tools")
 

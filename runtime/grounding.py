@@ -27,6 +27,7 @@ from runtime.numerals import NAME, Quantity, converted, normalised, parted, quan
 from runtime.state import RunState
 from schemas.canonical import Json, read_json
 from schemas.errors import ProtocolError
+from schemas.messages import Message
 from schemas.tools import ToolCall, ToolCard
 
 NAMED_AT_MOST = 50
@@ -92,15 +93,33 @@ def sources_of(state: RunState) -> tuple[Source, ...]:
     request = state.request
     if request is None:
         return ()
-    turns = (*state.similar, *state.history)
+    turns = (*state.similar, *state.history) if request.trigger is None else ()  # those were events' words
     results = [result for turn in turns for result in turn.results]
-    task = () if request.parent and not request.parent.vouched else (request.task,)  # else it is what a model has written
+    told = request.trigger.said if request.trigger else request.task  # what an event said is nobody's word
+    task = () if request.parent and not request.parent.vouched else (told,)  # else it is what a model has written
     said = [*task, request.agent.instructions, *(fact.text for fact in state.facts), *state.told]
     for turn in turns:
         said.extend(() if request.parent else (turn.task,))  # those of an agent that another one asks were a model's, too
     said.extend(result.ref for result in results if result.ref)  # which no model makes up
     before = (Source(result.text, earlier=True) for result in results)
-    return (*map(Source, said), *(Source(text, call) for call, text in reversed(state.returned)), *before)
+    client = () if request.parent or request.trigger else _told(request.said)
+    return (*map(Source, said), *client, *(Source(text, call) for call, text in reversed(state.returned)), *before)
+
+
+def _told(said: Sequence[Message]) -> Iterator[Source]:
+    """What a client tells of before: users' words count as such, and results no more than results do.
+
+    What it says that the model said names nothing, as nothing does that the model says.
+    """
+    calls: dict[str, list[ToolCall]] = {}
+    for message in said:
+        for call in message.calls:
+            calls.setdefault(call.name, []).append(call)
+        if message.role == "user":
+            yield Source(message.content)
+        elif message.role == "tool":
+            asked = calls.get(message.name or "")
+            yield Source(message.content, asked.pop(0)) if asked else Source(message.content, earlier=True)
 
 
 def ungrounded(call: ToolCall, card: ToolCard, sources: Sequence[Source]) -> tuple[str, ...]:

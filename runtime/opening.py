@@ -9,7 +9,7 @@ service with the tokenizer can cut to the token (services/llm/fitting.py) withou
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -43,7 +43,9 @@ def opening(state: RunState, request: RunRequested) -> Opening:
     """The beginning of all prompts of a run."""
     agent = request.agent
     generator = GENERATORS[agent.prompt]
-    always, found = offered(state.tools, agent)
+    always, found = offered(state.tools, agent, request.brought)
+    before = tuple(_as_told(each, generator) for each in request.said if each.part == "history")
+    after = (_as_told(each, generator) for each in request.said if each.part is None)
     in_system = agent.found_tools == "system"
     cards = tuple(_found(card, "system" if in_system else "user") for card in found)
     return Opening(
@@ -53,24 +55,28 @@ def opening(state: RunState, request: RunRequested) -> Opening:
             *(cards if in_system else ()),
             *(_example(message, generator) for message in agent.examples),
             *_told(state),
-            *(message for turn in state.history for message in _turn(turn, generator)),
+            *(before or (message for turn in state.history for message in _turn(turn, generator))),
             *_known(state),
             *(message for turn in state.similar for message in _similar(turn)),
             *(() if in_system else cards),
             *_passages(state.passages, generator),
             _asked(request.task, generator),
+            *after,
         ),
         manner=_manner(agent, generator),
         shares=dict(agent.shares),  # type: ignore[arg-type]  # the fields of Shares are parts
     )
 
 
-def offered(cards: Iterable[ToolCard], agent: AgentSpec) -> tuple[tuple[ToolCard, ...], tuple[ToolCard, ...]]:
-    """The tools that the agent always has, in its own order, and those that were found, the best first."""
+def offered(
+    cards: Iterable[ToolCard], agent: AgentSpec, brought: Sequence[ToolCard] = ()
+) -> tuple[tuple[ToolCard, ...], tuple[ToolCard, ...]]:
+    """The tools that are always there, the client's and then the agent's own in its order, and those found, the best first."""
     by_name: dict[str, ToolCard] = {}
     for card in cards:
         by_name.setdefault(card.name, card)  # of one name, the first: so does the run that calls it
-    always = {name: by_name[name] for name in agent.tools if name in by_name}
+    names = (*(card.name for card in brought), *agent.tools)
+    always = {name: by_name[name] for name in names if name in by_name}
     return tuple(always.values()), tuple(card for name, card in by_name.items() if name not in always)
 
 
@@ -124,6 +130,15 @@ def _turn(turn: Turn, generator: Generator) -> Iterator[Message]:
     if shown := [_result(result) for result in turn.results if result.ref]:
         text = f"(Results of the turn before: {'; '.join(shown)})"
         yield Message(role="user", content=text, name="results", origin="tool", part="history")
+
+
+def _as_told(message: Message, generator: Generator) -> Message:
+    """A message of before, as the client tells it: whose words they are follows from its role, whatever it says of that."""
+    origins: dict[str, Origin] = {"user": "user", "assistant": "model", "tool": "tool"}
+    asked = generator.asked if message.role == "user" else ""
+    name = message.name if message.role == "tool" else None
+    update = {"content": asked + message.content, "name": name, "origin": origins.get(message.role, "user"), "tools": ()}
+    return message.model_copy(update=update)
 
 
 def _result(result: TurnResult) -> str:

@@ -7,7 +7,7 @@ from runtime.opening import Opening, opening
 from runtime.opening_before_3 import opening_before_3
 from runtime.state import RunState, changed
 from schemas.events import RunRequested
-from schemas.messages import Message, Prompt, digest_asked, digest_opened, digest_said
+from schemas.messages import Manner, Message, Prompt, digest_asked, digest_opened, digest_said
 
 __all__ = ["AFTER_RESULT_MARGIN", "FIRST_MARGIN", "INSTRUCTIONS", "build", "correction", "digested"]
 
@@ -28,19 +28,20 @@ def build(state: RunState) -> Prompt:
         tools=begun.tools,
         sampling=_request(state).agent.sampling,
         call_margin=_margin(state),
-        manner=begun.manner,
+        manner=_manner(state, begun, len(state.messages)),
         shares=begun.shares,
     )
 
 
 def digested(state: RunState) -> tuple[RunState, str]:
     """The hash of the prompt that `build` gives, and the state that remembers how far it has been computed."""
-    begun = state.prompt_digest
-    if not begun:
-        first = _opening(state)
-        opened = digest_opened(first.tools, _request(state).agent.sampling, first.manner, first.shares)
+    begun, known = state.prompt_digest, state.digested
+    if not begun or _eased(state, known) != _eased(state, len(state.messages)):
+        first, known = _opening(state), 0
+        manner = _manner(state, first, len(state.messages))
+        opened = digest_opened(first.tools, _request(state).agent.sampling, manner, first.shares)
         begun = digest_said(opened, first.messages)
-    said = digest_said(begun, state.messages[state.digested :])
+    said = digest_said(begun, state.messages[known:])
     return changed(state, prompt_digest=said, digested=len(state.messages)), digest_asked(said, _margin(state))
 
 
@@ -59,9 +60,24 @@ def _request(state: RunState) -> RunRequested:
     return state.request
 
 
+def _eased(state: RunState, said: int) -> bool:
+    """Whether a client that wants one of its tools called has got that by so many messages: the model may answer then."""
+    request = _request(state)
+    if not request.brought or request.agent.manner.calls != "required":
+        return False
+    return any(message.role == "tool" for message in state.messages[:said])
+
+
+def _manner(state: RunState, begun: Opening, said: int) -> Manner:
+    return begun.manner.model_copy(update={"calls": "auto"}) if _eased(state, said) else begun.manner
+
+
 def _margin(state: RunState) -> float:
-    first = FIRST_MARGIN if state.leaning is None else -state.leaning
-    if state.history and not state.before_3:
+    request = _request(state)
+    unknown = state.leaning is None or bool(request.brought)  # retrieval knows nothing of what the client brings
+    first = FIRST_MARGIN if unknown or state.leaning is None else -state.leaning
+    if (state.history or request.said) and not state.before_3:
         first += TALKED_MARGIN
     margins = MARGINS_OF_VERSION_1 if state.decider == "1" else (first, AFTER_RESULT_MARGIN)
-    return margins[any(message.role == "tool" for message in state.messages)]
+    told = (message for message in request.said if message.part is None)
+    return margins[any(message.role == "tool" for message in (*told, *state.messages))]

@@ -7,14 +7,17 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
 import structlog
 
+from runtime import tracing
 from runtime.bus import Bus, Hear, Reply, ServiceInfo
 from runtime.clock import Clock
 from runtime.errors import NotAsked, NotYet, Retryable, Unreachable
+from runtime.histogram import Histogram
 from runtime.log import Delivery, Log
 from runtime.sealing import Erased
 from schemas import subjects
@@ -109,9 +112,11 @@ class Service:
 class Worker:
     """Runs one service: takes orders, writes their facts, acknowledges after the fact is stored."""
 
-    def __init__(self, service: Service, journal: Log, bus: Bus, clock: Clock, *, name: str) -> None:
-        self._service, self._log, self._bus, self._clock = service, journal, bus, clock
-        self._source = source_of(service.role, name)
+    def __init__(
+        self, service: Service, journal: Log, bus: Bus, clock: Clock, *, name: str, spans: tracing.Spans | None = None
+    ) -> None:
+        self._service, self._log, self._bus, self._clock, self._spans = service, journal, bus, clock, spans
+        self._source, self._name = source_of(service.role, name), name
         self._working: dict[asyncio.Task[None], Delivery[Order]] = {}
         self._room = asyncio.Semaphore(service.at_once)
         self._given_up: set[str] = set()
@@ -119,11 +124,14 @@ class Worker:
         self.failed = 0
         self.retried = 0
         self.busy_s = 0.0
+        self._took: dict[str, Histogram] = {}
+        self._waited = Histogram()
 
     async def run(self, ready: asyncio.Event | None = None, drain_s: float = 20.0) -> None:
         """Work until cancelled, then take nothing new and finish what is under way within drain_s seconds."""
         service = self._service
-        info = ServiceInfo(service.role, service.version, service.description, {"lane": service.lane})
+        about = {"lane": service.lane, "instance": self._name}
+        info = ServiceInfo(service.role, service.version, service.description, about)
         async with (
             self._bus.serve(info, service.answers, self.stats),
             self._bus.hear(subjects.stop(service.role, "*"), self._stop),
@@ -142,9 +150,13 @@ class Worker:
                     heart.cancel()
 
     def stats(self) -> dict[str, object]:
-        """Commands done, failed and retried, those under way, and the time spent, in seconds."""
+        """Commands done, failed and retried, those under way, the time spent, in seconds, and what the service adds.
+
+        took, waited: how long tries took, by kind of command, and how long commands waited before their first one.
+        """
         own = {"done": self.done, "failed": self.failed, "retried": self.retried, "working": len(self._working)}
-        return {**own, "busy_s": round(self.busy_s, 3), **self._service.stats()}
+        times = {"took": {kind: each.told() for kind, each in self._took.items()}, "waited": self._waited.told()}
+        return {**own, "busy_s": round(self.busy_s, 3), **self._service.stats(), **(times if self._took else {})}
 
     async def _take(self) -> None:
         service = self._service
@@ -162,19 +174,25 @@ class Worker:
         self._room.release()
 
     async def _work(self, delivery: Delivery[Order]) -> None:
-        order, begun = delivery.message, time.perf_counter()
-        structlog.contextvars.bind_contextvars(run=order.run, command=order.id)
+        order, begun, at = delivery.message, time.perf_counter(), self._clock.now()
+        trouble: str | None = ""
+        self._bind(order)
+        if delivery.attempt == 1:
+            self._waited.observe((at - order.time).total_seconds())
         try:
-            await self._answer(delivery)
+            trouble = await self._answer(delivery)
             await delivery.ack()
         except NotYet as later:
+            trouble = None  # nothing was done
             with suppress(Retryable):
                 await delivery.again(later.delay_s)
         except asyncio.CancelledError:
+            trouble = "cancelled"
             with suppress(Retryable):
                 await delivery.ack() if self._stopped(order) else await delivery.again(0.0)
             raise
         except Retryable as error:
+            trouble = type(error).__name__
             self.retried += 1
             pause = min(30.0, 0.1 * 2 ** min(delivery.attempt, 9))
             log.warning("tried again", error=error.what, why=error.why, attempt=delivery.attempt, pause_s=pause)
@@ -184,19 +202,41 @@ class Worker:
             log.info("dropped", why="its user was forgotten" if isinstance(error, Erased) else str(error))
             with suppress(Retryable):
                 await delivery.ack()
-        except Exception:
+        except Exception as error:
+            trouble = type(error).__name__
             log.exception("order not handled", attempt=delivery.attempt)
             with suppress(Retryable):
                 await delivery.again(min(30.0, 0.5 * 2 ** min(delivery.attempt, 6)))
         finally:
             self._given_up.discard(order.id)
-            self.busy_s += time.perf_counter() - begun
+            self._count(delivery, at, time.perf_counter() - begun, trouble)
 
-    async def _answer(self, delivery: Delivery[Order]) -> None:
+    def _count(self, delivery: Delivery[Order], at: datetime, took: float, trouble: str | None) -> None:
+        """One try is over. trouble: the type of what went wrong; None: it was put off."""
+        order = delivery.message
+        self.busy_s += took
+        if trouble is None:
+            return
+        self._took.setdefault(order.body.kind, Histogram()).observe(took)
+        if self._spans is not None:
+            done = tracing.handled(order, at, at + timedelta(seconds=took), attempt=delivery.attempt, error=trouble)
+            if done is not None:
+                self._spans(done)
+
+    def _bind(self, order: Order) -> None:
+        """Whatever is logged from here on in this task says what it is about."""
+        step = tracing.read(order.header.traceparent)
+        known = {"trace": step.trace} if step else {}
+        structlog.contextvars.bind_contextvars(
+            run=order.run, command=order.id, tenant=order.tenant, kind=order.body.kind, **known
+        )
+
+    async def _answer(self, delivery: Delivery[Order]) -> str:
+        """Answer a command in the log; gives the type of what failed, if the answer is that it did."""
         order = delivery.message
         role = self._service.role
         if (delivery.attempt > 1 or delivery.resent) and await self._log.holds(order.run, order.tenant, role, order.id):
-            return
+            return ""
         event = await self._event(delivery)
         try:
             await self._state(order, event)
@@ -208,14 +248,14 @@ class Worker:
         if isinstance(event, StepFailed):
             self.failed += 1
             log.error("gave up", failure=event.failure.what, why=event.failure.why)
-        else:
-            self.done += 1
+            return event.failure.type
+        self.done += 1
+        return ""
 
     async def _state(self, order: Order, event: AnyEvent) -> None:
         fact = new_fact(
             event, run=order.run, tenant=order.tenant, slot=order.id, source=self._source, time=self._clock.now(),
-            causes=order.causes, decider=order.header.decider, traceparent=order.header.traceparent,
-            datakey=order.header.datakey,
+            causes=order.causes, decider=order.header.decider, datakey=order.header.datakey,
         )  # fmt: skip
         await self._patiently(lambda: self._log.append(fact))  # what was done is not done again for want of a log
 

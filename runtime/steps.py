@@ -14,6 +14,8 @@ Step: TypeAlias = tuple[RunState, tuple[AnyCommand, ...]]
 NOTHING: tuple[AnyCommand, ...] = ()
 RECORDED_LANE = "recorded"
 """The host of tools that answers a fork's calls from the log of the run that it leaves."""
+CALLER_LANE = "caller"
+"""The host of tools that clients bring with their requests, and answer for."""
 
 _EventT = TypeVar("_EventT", bound=Event)
 

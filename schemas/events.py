@@ -27,7 +27,7 @@ from schemas.commands import (
     TaggedCommand,
 )
 from schemas.ids import CANCEL_SLOT, END_SLOT, RELEASE_SLOT, REQUEST_SLOT, Text, Token
-from schemas.messages import Generation, Origin
+from schemas.messages import Generation, Message, Origin
 from schemas.policy import Scope, Verdict
 from schemas.receipts import Endorsement, Receipt
 from schemas.tools import Before, Grown, Preview, Question, ReadCard, ToolCard, ToolResult, Value
@@ -101,13 +101,25 @@ class Fork(Value):
     by: str = ""
 
 
+class Triggered(Value):
+    """What began a run in nobody's name: a clock, a webhook, a subject, an alarm; its name.
+
+    said: of the task, the words of whoever built the trigger. They alone name something: what the event said is nobody's word.
+    """
+
+    name: Token
+    said: str = Field(default="", max_length=100_000)
+
+
 class RunRequested(Grown, Event):
     """A client asked an agent for something. key: the client's idempotency key.
 
-    parent: the run whose tool this is; fork: the run that this one leaves.
+    parent: the run whose tool this is; fork: the run that this one leaves; trigger: what began it where nobody asked.
+    said: what was said before, as the client tells it, in place of what memory knows; messages of part "history" stood before
+    the task, the others came after it. brought: tools of the client itself, which answers their calls.
     """
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"parent", "fork"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"parent", "fork", "trigger", "said", "brought"})
 
     role: ClassVar[Role] = "client"
     origin: ClassVar[Origin] = "user"
@@ -120,6 +132,9 @@ class RunRequested(Grown, Event):
     key: Annotated[str, Field(min_length=1, max_length=256)]
     parent: Parent | None = None
     fork: Fork | None = None
+    trigger: Triggered | None = None
+    said: tuple[Message, ...] = ()
+    brought: tuple[ReadCard, ...] = ()
 
 
 class CancelRequested(Event):

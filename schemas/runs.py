@@ -112,7 +112,7 @@ class RunFilter(Value):
 
     status: one, or any of several. text: stands in task or answer; deep: or in a line of its events. since, before: when it
     started. tool, model: called or asked in it. tokens_over: more tokens than that; cost_over: more money than that, of any
-    currency. forks: only forks, or none of them; fork_of: those alone that left this run.
+    currency. forks: only forks, or none of them; fork_of: those alone that left this run. runs: these alone.
     """
 
     tenant: str | None = None
@@ -130,6 +130,7 @@ class RunFilter(Value):
     cost_over: float | None = Field(default=None, ge=0)
     forks: bool | None = None
     fork_of: str | None = None
+    runs: tuple[str, ...] | None = Field(default=None, max_length=500)
 
     @property
     def statuses(self) -> tuple[Status, ...]:

@@ -158,6 +158,11 @@ def ask(tenant: str, run: RunId, command_id: str) -> str:
     return f"{ROOT}.ask.{checked_token(tenant)}.{checked_run(run)}.{checked_token(command_id)}"
 
 
+def asks(tenant: str) -> str:
+    """Where it is heard that any run of a tenant waits for an approval."""
+    return f"{ROOT}.ask.{checked_token(tenant, 'tenant')}.>"
+
+
 def delta(tenant: str, run: RunId, command_id: str) -> str:
     """Where the text of one generation is heard as it comes; `*` for the command hears all of a run."""
     return _heard("delta", tenant, run, command_id)

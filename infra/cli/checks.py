@@ -274,6 +274,9 @@ async def database(settings: Settings) -> Finding:
         return Finding("database", "fail", f"{error.what} {error.why}".strip(), error.hint)
 
 
+_TIMES = ("took", "waited", "said")  # for programs: GET /metrics shows them
+
+
 async def answers(world: World, role: Role) -> Finding:
     """Whether a service answers, and what it has done since its start."""
     label = "conductor" if role == "timer" else role
@@ -282,7 +285,8 @@ async def answers(world: World, role: Role) -> Finding:
     except (MilepostError, ValueError) as error:
         text = error.what if isinstance(error, MilepostError) else "its answer is no JSON"
         return Finding(label, "fail", text, f"milepost status; see {world.settings.home / 'logs' / label}.log")
-    about = ", ".join(f"{name} {_short(value)}" for name, value in said.items() if value not in ("", None))
+    told = {name: value for name, value in said.items() if value not in ("", None) and name not in _TIMES}
+    about = ", ".join(f"{name} {_short(value)}" for name, value in told.items())
     level: Level = "warn" if said.get("failed") else "ok"
     return Finding(label, level, about, "milepost runs ls --status failed" if level == "warn" else "")
 

@@ -135,7 +135,7 @@ async def _original(world: World, name: str) -> Original:
 
 def _change(original: Original, at: int | None, wanted: _Wanted, settings: Settings) -> tuple[int, Change]:
     """Where the run is left, and what is different then. Raises MilepostError for what cannot be."""
-    from infra.cli.fork_answers import contents_of
+    from runtime.fork_answers import contents_of
     from runtime.forking import Change
 
     contents = contents_of(original, wanted.answers, wanted.by or settings.user)

@@ -74,21 +74,21 @@ def mcp(
         "effects": said.model_copy(update={"trust_hints": trust_hints or said.trust_hints}).model_dump(mode="json"),
     }
     source = new_source("mcp", lane, settings, title, home)
-    offer = _offer(source, tools)
+    offer = offer_of(source, tools)
     if dry_run:
         _show(offer)
     else:
         _approve(offer, _compared(source, offer, home), yes)
-    specs = _specs(offer)
+    specs = specs_of(offer)
     run_import(source, specs, [lane] * len(specs), dry_run=dry_run, wait=wait, home=home)
 
 
 def read_again(source: Source) -> tuple[Source, Sequence[Spec], Sequence[str]]:
     """The tools that the server has now; a person approves what is new or has changed. Raises NotApproved."""
     title, tools = _listed(source.settings)
-    offer = _offer(source, tools)
+    offer = offer_of(source, tools)
     _approve(offer, _compared(source, offer, None), yes=False)
-    specs = _specs(offer)
+    specs = specs_of(offer)
     return source.model_copy(update={"title": title}), specs, [source.lane] * len(specs)
 
 
@@ -121,14 +121,14 @@ def _listed(settings: dict[str, object]) -> tuple[str, list[ListedTool]]:
         return asyncio.run(ask())
 
 
-def _offer(source: Source, tools: list[ListedTool]) -> Offer:
+def offer_of(source: Source, tools: list[ListedTool]) -> Offer:
     from tool_adapters.mcp.cards import Effects, offer
 
     effects: Effects = Effects.model_validate(source.settings.get("effects") or {})
     return offer(tools, lane=source.lane, prefix=str(source.settings.get("prefix", source.lane)), effects=effects)
 
 
-def _specs(offer: Offer) -> list[Spec]:
+def specs_of(offer: Offer) -> list[Spec]:
     from services.tools.sources import Spec
 
     return [Spec(card=card, call=call.model_dump(mode="json")) for card, call in offer.tools]

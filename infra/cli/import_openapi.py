@@ -56,7 +56,7 @@ def openapi(
         given_server=server, variables=_pairs(variable, "--variable NAME=VALUE"), prefix=prefix, effects=_effects(effects),
     )  # fmt: skip
     made = new_source("openapi", lane or lane_of(document), settings.model_dump(mode="json"), document.title, home)
-    made, specs, groups = _made(made, document, settings)
+    made, specs, groups = tools_of(made, document, settings)
     run_import(made, specs, groups, dry_run=dry_run, wait=wait, home=home)
 
 
@@ -65,10 +65,10 @@ def read_again(source: Source) -> tuple[Source, Sequence[Spec], Sequence[str]]:
     from tool_adapters.openapi.call import Settings
 
     settings = Settings.model_validate(source.settings)
-    return _made(source, _document(settings.document), settings)
+    return tools_of(source, _document(settings.document), settings)
 
 
-def _made(source: Source, document: Document, settings: Settings) -> tuple[Source, Sequence[Spec], Sequence[str]]:
+def tools_of(source: Source, document: Document, settings: Settings) -> tuple[Source, Sequence[Spec], Sequence[str]]:
     """The source with all that its calls need, and its tools. Raises InvalidDocument, UnknownScheme, InvalidTool."""
     from services.tools.sources import Spec
     from tool_adapters.openapi import servers
@@ -82,7 +82,7 @@ def _made(source: Source, document: Document, settings: Settings) -> tuple[Sourc
     whole = settings.model_copy(update={"server": address, "schemes": schemes, "auth": checked_auth(settings.auth, schemes)})
     made = list(
         tools(
-            document, lane=source.lane, prefix=settings.prefix, effects=_overrides(settings.effects),
+            document, lane=source.lane, prefix=settings.prefix, effects=overrides_of(settings.effects),
             server="" if settings.given_server else address, variables=settings.variables,
         )
     )  # fmt: skip
@@ -139,11 +139,11 @@ def _effects(file: str) -> dict[str, object]:
     if not isinstance(said, dict):
         raise MilepostError(f"{file} names no operations.", why="it is no mapping", hint="operationId: {effect: read}")
     made = {str(name): {"effect": each} if isinstance(each, str) else each for name, each in said.items()}
-    _overrides(made)
+    overrides_of(made)
     return made
 
 
-def _overrides(said: Mapping[str, object]) -> dict[str, Override]:
+def overrides_of(said: Mapping[str, object]) -> dict[str, Override]:
     from pydantic import ValidationError
 
     from schemas.errors import MilepostError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,10 +14,8 @@ from infra.cli.options import Home
 from schemas.errors import MilepostError
 
 if TYPE_CHECKING:
-    from infra.mcp_answers import Load
     from infra.mcp_server import Front
     from infra.wiring import World
-    from schemas.tools import ToolCard
 
 TOKEN_CHARACTERS = 16
 
@@ -71,11 +69,13 @@ def serve(
 
     async def run() -> None:
         async with session(settings, user=user or None) as (client, world):
+            from infra.mcp_catalogue import BusCatalogue, loader
             from infra.mcp_http import serve_http
             from infra.mcp_server import Front
 
             patterns = tools if tools is not None else ([] if specs else ["*"])
-            front = Front(client, BusCatalogue(world), loader(world), tools=patterns, agents=specs, approvals=approvals)
+            catalogue, load = BusCatalogue(world.bus, settings.tenant), loader(world, settings.tenant)
+            front = Front(client, catalogue, load, tools=patterns, agents=specs, approvals=approvals)
             async with calls_made(world):
                 await (serve_http(front.server(), host, port, token) if http else _serve_stdio(front))
 
@@ -109,45 +109,6 @@ async def _serve_stdio(front: Front) -> None:
     server = front.server()
     async with stdio_server() as (read, write):
         await server.run(read, write, server.create_initialization_options())
-
-
-class BusCatalogue:
-    """infra.mcp_server.Catalogue by asking retrieval."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    async def page(self, after: str, limit: int) -> tuple[Sequence[ToolCard], str | None]:
-        from infra.cli.client import ask
-        from services.retrieval.catalogue_questions import ToolList
-
-        asked = {"tenant": self._world.settings.tenant, "after": after, "limit": limit}
-        page = ToolList.model_validate(await ask(self._world, "retrieval", "list_tools", asked))
-        names = [each.name for each in page.tools if each.presence == "here"]
-        return await self._cards(names), page.after
-
-    async def card(self, name: str) -> ToolCard | None:
-        return next(iter(await self._cards([name])), None)
-
-    async def _cards(self, names: Sequence[str]) -> list[ToolCard]:
-        from infra.cli.client import ask_list
-        from services.retrieval.catalogue_questions import KnownTool
-
-        found: list[ToolCard] = []
-        for at in range(0, len(names), 20):  # an answer is to stay below what one message may carry
-            asked = {"tenant": self._world.settings.tenant, "names": names[at : at + 20]}
-            found += [
-                KnownTool.model_validate(each).card for each in await ask_list(self._world, "retrieval", "get_tools", asked)
-            ]
-        return found
-
-
-def loader(world: World) -> Load:
-    """Payloads' bytes, of the settings' tenant."""
-    from infra.wiring import open_payloads
-
-    payloads = open_payloads(world)
-    return lambda ref: payloads.get(ref, tenant=world.settings.tenant)
 
 
 def _place(text: str) -> tuple[str, int]:

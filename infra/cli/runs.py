@@ -43,8 +43,9 @@ def add_to(app: typer.Typer) -> None:
     from infra.cli.runs_rebuild import rebuild
     from infra.cli.runs_search import search
     from infra.cli.runs_show import follow, show
+    from infra.cli.runs_trace import trace
 
-    for command in (search, rebuild, show, follow, cancel, approve, refuse, export):
+    for command in (search, rebuild, show, follow, trace, cancel, approve, refuse, export):
         runs.command()(command)
     runs.command("ls")(list_)
     runs.command("import")(import_)

@@ -26,8 +26,13 @@ def language() -> Language:
 
 def say(key: str, /, **values: object) -> str:
     """The words for a key, with values put in."""
+    return say_in(language(), key, **values)
+
+
+def say_in(language: Language, key: str, /, **values: object) -> str:
+    """The words for a key in a language: what the gateway tells a browser need not be what this process speaks."""
     english, chinese = _WORDS[key]
-    return (chinese if language() == "zh" else english).format(**values)
+    return (chinese if language == "zh" else english).format(**values)
 
 
 def reason(why: str) -> str:
@@ -265,6 +270,10 @@ _WORDS: dict[str, tuple[str, str]] = {
     "written": ("written to {file}", "已写入 {file}"),
     "diff title": ("Two runs beside each other", "两次运行的对比"),
     "show same": ("Show what is the same", "显示相同部分"),
+    # runs: as traces
+    "trace sent": ("{count} spans sent to {to}; the trace is {trace}", "已将 {count} 个跨度发送到 {to}；追踪为 {trace}"),
+    "trace": ("trace {trace}", "追踪 {trace}"),
+    "trace configured": ("the collector of the settings", "设置中的收集器"),
     # runs: taken away as files, and brought in
     "exported": ("{events} events in {file}", "{events} 个事件已写入 {file}"),
     "export payloads": (" · {count} payloads, {bytes} bytes", " · {count} 个附件，{bytes} 字节"),

@@ -11,20 +11,27 @@ import httpx
 
 from infra.archive.whole import WholeLog, whole_log
 from infra.gateway import address, serving
+from infra.gateway.agents_on_bus import serve_on_bus
 from infra.gateway.door_secret import door_seed, make_door_secret
+from infra.gateway.evaluations import ProcessEvaluations
 from infra.gateway.history import WholeHistory
 from infra.gateway.library import StackLibrary
 from infra.gateway.machinery import StackMachinery
+from infra.gateway.mcp_mount import mcp_mounts
+from infra.gateway.triggers import HttpOutside, watch
 from infra.gateway.workshop import StackWorkshop
+from infra.metrics import StackReadings
 from infra.postgres.agents import PostgresAgentStore
+from infra.postgres.channels import PostgresChannelStore
 from infra.postgres.door_keys import PostgresKeyStore
 from infra.postgres.triggers import PostgresTriggerStore
 from infra.settings import Settings
-from infra.wiring import World, open_engine
+from infra.wiring import World, open_engine, open_payloads
 from runtime.errors import Unreachable
 from schemas.canonical import JsonObject, read_json
 from schemas.errors import ProtocolError
 from services.gateway.app import create_app
+from services.gateway.caller_tools import caller_tools
 from services.gateway.gateway import Gateway
 from services.gateway.keys import KeyRing
 from services.gateway.oidc import Issuer, Tokens
@@ -46,8 +53,10 @@ async def gateway_work(world: World) -> list[Coroutine[None, None, None]]:
     ready = asyncio.Event()
     world.readiness.append(ready)
     address.remember(settings.home, url)
-    app = create_app(gateway)
-    return [serving.serve_app(app, settings.door, listening, ready)]
+    mcp = mcp_mounts(gateway, world)
+    app = create_app(gateway, mcp)
+    doors = [serve_on_bus(gateway, world), *watch(gateway), *(each.run() for each in mcp.values())]
+    return [*doors, serving.serve_app(app, settings.door, listening, ready), world.worker(caller_tools(world.log))]
 
 
 def open_gateway(world: World, url: str) -> Gateway:
@@ -67,6 +76,9 @@ def open_gateway(world: World, url: str) -> Gateway:
         local=Principal(settings.tenant, settings.user, ("admin",), "local"), agents=PostgresAgentStore(engine),
         triggers=PostgresTriggerStore(engine, open_engine(settings, "milepost_keeper")), history=WholeHistory(world, journal),
         library=StackLibrary(world), workshop=StackWorkshop(world), machinery=StackMachinery(world),
+        evaluations=ProcessEvaluations(world.clock, {"MILEPOST_HOME": str(settings.home)}),
+        channels=PostgresChannelStore(engine, open_engine(settings, "milepost_keeper")), outside=HttpOutside(),
+        payloads=open_payloads(world), readings=StackReadings(world), spans=world.traces,
         models=("default", settings.model.name), version=_version(),
     )  # fmt: skip
 

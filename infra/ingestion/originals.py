@@ -12,6 +12,9 @@ from pathlib import Path
 from schemas.errors import MilepostError
 from services.retrieval.loaders.formats import SUFFIXES, VERSION
 
+UPLOADED = "upload:"
+"""What the source of a document begins with that came over the door, before its name."""
+
 
 class NoDocuments(MilepostError):
     """Nothing that was named can be read as a document."""
@@ -19,8 +22,8 @@ class NoDocuments(MilepostError):
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A document where it is. source: what it is known by: its path (bytes of it that are no UTF-8 as \\xNN), or its
-    address; path: None for an address.
+    """A document where it is. source: what it is known by: its path (bytes of it that are no UTF-8 as \\xNN), its
+    address, or UPLOADED with its name; path: None for an address.
 
     readable: whether its name is that of a format which is read; named: whether a person named it, not only its folder.
     """
@@ -32,7 +35,7 @@ class Original:
 
     @property
     def name(self) -> str:
-        return self.source.rstrip("/").rsplit("/", 1)[-1] or self.source
+        return self.source.removeprefix(UPLOADED).rstrip("/").rsplit("/", 1)[-1] or self.source
 
 
 def find_originals(named: Sequence[str], glob: str | None = None) -> list[Original]:

@@ -43,6 +43,7 @@ CARD_DOTS = 4
 ERROR_CODE = "Nats-Service-Error-Code"
 ERROR_TEXT = "Nats-Service-Error"
 LATER: Literal["503"] = "503"
+TRACE = "traceparent"  # for whoever else reads the queue; ours read it in the command
 
 
 class JetStreamBus:
@@ -55,10 +56,11 @@ class JetStreamBus:
     async def send(self, order: Order, *, resent: bool = False) -> None:
         subject = str(subjects.command(order.body.role, order.body.lane, order.tenant, order.run, order.id))
         data = encode(await self._sealing.sealed(order))
-        self._connection.check_size({**FIRST, RESENT: "1"}, data)
+        first = {**FIRST, TRACE: order.header.traceparent} if order.header.traceparent else FIRST
+        self._connection.check_size({**first, RESENT: "1"}, data)
         js = self._connection.jetstream
         for attempt in range(TRIES):
-            headers = {**FIRST, RESENT: "1"} if resent or attempt else FIRST
+            headers = {**first, RESENT: "1"} if resent or attempt else first
             try:
                 await js.publish(subject, data, timeout=ACK_S, headers=headers)
                 return

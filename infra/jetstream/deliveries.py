@@ -24,6 +24,9 @@ log = structlog.get_logger("infra.jetstream")
 
 M = TypeVar("M", Fact, Order)
 RESENT = "Milepost-Resent"
+WHY, WHERE = "Milepost-Why", "Milepost-Subject"
+KEPT = 512 * 1024
+"""Bytes that are kept of a message that nobody could read."""
 FIRST = {"Nats-Expected-Last-Subject-Sequence": "0"}  # the broker takes it only if its subject holds nothing
 TAKEN = (10071, 10164)  # wrong last sequence: the subject holds a message
 
@@ -114,14 +117,14 @@ def _nak(delay_s: float) -> bytes:
 async def bury(connection: Connection, role: str, raw: bytes, why: str, subject: str = "") -> None:
     """Keep what nobody could read, cut to what the bus carries, with the reason in a header."""
     log.error("buried", role=role, why=why, subject=subject, bytes=len(raw))
-    headers = {"Milepost-Why": _header(why), "Milepost-Subject": _header(subject)}
+    headers = {WHY: _header(why), WHERE: _header(subject)}
     js = connection.jetstream
     try:
         try:
-            await js.publish(subjects.dead(role), raw[: 512 * 1024], headers=headers)
+            await js.publish(subjects.dead(role), raw[:KEPT], headers=headers)
         except nats.js.errors.NoStreamResponseError:
             await streams.ensure_stream(connection, streams.dead_stream())
-            await js.publish(subjects.dead(role), raw[: 512 * 1024], headers=headers)
+            await js.publish(subjects.dead(role), raw[:KEPT], headers=headers)
     except (nats.errors.Error, OSError) as error:
         raise unreachable(error) from error
 

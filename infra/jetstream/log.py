@@ -6,13 +6,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 
 import nats.errors
 import nats.js.errors
 import structlog
 from nats.aio.msg import Msg
-from nats.js.api import ConsumerConfig
+from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from infra.jetstream import streams
 from infra.jetstream.connection import Connection, unreachable
@@ -145,6 +146,15 @@ class JetStreamLog:
             lambda segment: streams.group_consumer(f"{group}-open", subjects.request_subjects(segment), every_s),
             FEED_ROOM,
         )
+
+    def ends(self, group: str) -> AsyncIterator[Delivery[Fact]]:
+        """The end of every run that ends from the group's first reading on, shared out among its members."""
+
+        def config(segment: str) -> ConsumerConfig:
+            reading = streams.group_consumer(f"{group}-ends", subjects.end_subjects(segment), 30.0)
+            return replace(reading, deliver_policy=DeliverPolicy.NEW)
+
+        return self._feed(config, FEED_ROOM)
 
     async def _feed(self, config: ForSegment, room: int) -> AsyncIterator[Delivery[Fact]]:
         """All segments as one feed; segments that appear later join."""

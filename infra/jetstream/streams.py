@@ -172,7 +172,7 @@ async def states(connection: Connection) -> list[SegmentState]:
 
 async def state(connection: Connection, segment: str) -> SegmentState | None:
     """One segment's stream; None if there is none. Raises Unreachable."""
-    said = await _api(connection, f"STREAM.INFO.{subjects.run_stream(segment)}", absent=(10059,))
+    said = await api(connection, f"STREAM.INFO.{subjects.run_stream(segment)}", absent=(10059,))
     if said is None:
         return None
     about = said["state"]
@@ -201,18 +201,18 @@ async def count(connection: Connection, segment: str, subject: str) -> int:
 
 async def waiting(connection: Connection, stream: str, consumer: str) -> int | None:
     """How many messages a durable consumer has still to hand out, or to hear the end of; None if there is none."""
-    said = await _api(connection, f"CONSUMER.INFO.{stream}.{consumer}", absent=(10014, 10059))
+    said = await api(connection, f"CONSUMER.INFO.{stream}.{consumer}", absent=(10014, 10059))
     return None if said is None else int(str(said["num_pending"])) + int(str(said["num_ack_pending"]))
 
 
 async def drop_consumer(connection: Connection, stream: str, consumer: str) -> None:
     """Delete a durable consumer with how far it has read. Raises Unreachable."""
-    await _api(connection, f"CONSUMER.DELETE.{stream}.{consumer}", absent=(10014, 10059))
+    await api(connection, f"CONSUMER.DELETE.{stream}.{consumer}", absent=(10014, 10059))
 
 
 async def drop(connection: Connection, segment: str) -> None:
     """Delete the stream of a segment with all that is in it, for good. Raises Unreachable."""
-    await _api(connection, f"STREAM.DELETE.{subjects.run_stream(segment)}", absent=(10059,))
+    await api(connection, f"STREAM.DELETE.{subjects.run_stream(segment)}", absent=(10059,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,17 +225,20 @@ class Storage:
 
 async def storage(connection: Connection) -> Storage:
     """What the account of this connection uses. Raises Unreachable."""
-    said = await _api(connection, "INFO") or {}
+    said = await api(connection, "INFO") or {}
     limits = said.get("limits")
     limit = limits.get("max_storage", -1) if isinstance(limits, dict) else -1
     used = said.get("storage", 0)
     return Storage(int(str(used)), limit if limit > 0 else None)
 
 
-async def _api(connection: Connection, verb: str, absent: Sequence[int] = ()) -> dict[str, object] | None:
-    """Ask JetStream; None for an error that says that the thing is not there."""
+async def api(
+    connection: Connection, verb: str, absent: Sequence[int] = (), asked: dict[str, object] | None = None
+) -> dict[str, object] | None:
+    """Ask JetStream; None for an error that says that the thing is not there. Raises Unreachable."""
+    body = json.dumps(asked).encode() if asked else b""
     try:
-        reply = await connection.client.request(f"$JS.API.{verb}", b"", timeout=5)
+        reply = await connection.client.request(f"$JS.API.{verb}", body, timeout=5)
     except (nats.errors.Error, OSError, TimeoutError) as error:
         raise unreachable(error) from error
     said: dict[str, object] = json.loads(reply.data)

@@ -18,7 +18,17 @@ from infra.postgres.tables import collections, documents, editions, passages, pi
 from schemas.events import Passage
 from services.retrieval import bm25
 from services.retrieval.chunks import Chunk
-from services.retrieval.knowledge_index import Added, Document, NewDocument, Vector, VectorsMissing, Wanted, document_id
+from services.retrieval.knowledge_index import (
+    Added,
+    Document,
+    NewDocument,
+    Pieces,
+    Shelf,
+    Vector,
+    VectorsMissing,
+    Wanted,
+    document_id,
+)
 from services.retrieval.words import words
 
 _ROWS = 500
@@ -118,21 +128,47 @@ class PostgresKnowledgeIndex:
             return await search(connection, tenant, wanted, vector, self._embedder)
 
     async def documents(self, tenant: str, collection: str | None = None, after: str = "", limit: int = 1000) -> list[Document]:
-        table = editions.c
-        chosen = (
-            select(
-                documents, table.title, table.chunks, table.added, table.metadata, table.digest, table.since.label("version")
-            )
-            .join(editions, table.document == documents.c.id)
-            .where(documents.c.tenant == tenant, table.until == FOREVER, documents.c.id > after)
-            .order_by(documents.c.id)
-            .limit(limit)
-        )
+        chosen = _standing(tenant).where(documents.c.id > after).order_by(documents.c.id).limit(limit)
         if collection is not None:
             chosen = chosen.where(documents.c.collection == collection)
         async with transaction(self._engine, tenant) as connection:
             rows = await connection.execute(chosen)
-            return [Document.model_validate({name: row[name] for name in Document.model_fields}) for row in rows.mappings()]
+            return [_document(row) for row in rows.mappings()]
+
+    async def shelves(self, tenant: str) -> list[Shelf]:
+        held = editions.c
+        counted = (
+            select(
+                held.collection.label("name"), func.count().label("documents"), func.sum(held.chunks).label("chunks"),
+                collections.c.version, func.max(held.added).label("changed"),
+            )
+            .join(collections, (collections.c.tenant == held.tenant) & (collections.c.collection == held.collection))
+            .where(held.tenant == tenant, held.until == FOREVER)
+            .group_by(held.collection, collections.c.version)
+            .order_by(held.collection.collate("C"))
+        )  # fmt: skip
+        async with transaction(self._engine, tenant) as connection:
+            return [Shelf.model_validate(dict(row)) for row in (await connection.execute(counted)).mappings()]
+
+    async def pieces(self, tenant: str, document: str, after: int = -1, limit: int = 200) -> Pieces | None:
+        stands, said = pieces.c, passages.c
+        async with transaction(self._engine, tenant) as connection:
+            found = (await connection.execute(_standing(tenant).where(documents.c.id == document))).mappings().one_or_none()
+            if found is None:
+                return None
+            chosen = (
+                select(stands.place, said.text, said.heading, stands.begins, stands.ends, stands.hash, stands.page)
+                .join(passages, (said.document == stands.document) & (said.hash == stands.hash))
+                .where(stands.document == document, stands.since == found["version"], stands.place > after)
+                .order_by(stands.place)
+                .limit(limit + 1)
+            )
+            rows = (await connection.execute(chosen)).all()
+        chunks = [
+            Chunk(text=words, heading=heading, start=start, end=end, hash=digest, page=page)
+            for _, words, heading, start, end, digest, page in rows[:limit]
+        ]
+        return Pieces(document=_document(found), chunks=tuple(chunks), after=rows[limit - 1][0] if len(rows) > limit else None)
 
     async def _stored(self, connection: AsyncConnection, document: str) -> dict[str, str]:
         """By the hash of each passage of any version: whose vector it has."""
@@ -177,6 +213,20 @@ class PostgresKnowledgeIndex:
                 await connection.execute(_SHRINK, values)
                 await connection.execute(delete(documents).where(documents.c.id == func.any(array_of(gone))))
         return len(gone)
+
+
+def _standing(tenant: str) -> Select[tuple[object, ...]]:
+    """The documents of a tenant as they are now."""
+    held = editions.c
+    return (
+        select(documents, held.title, held.chunks, held.added, held.metadata, held.digest, held.since.label("version"))
+        .join(editions, held.document == documents.c.id)
+        .where(documents.c.tenant == tenant, held.until == FOREVER)
+    )
+
+
+def _document(row: RowMapping) -> Document:
+    return Document.model_validate({name: row[name] for name in Document.model_fields})
 
 
 async def _edition(connection: AsyncConnection, document: str) -> RowMapping | None:

@@ -265,6 +265,8 @@ def _conditions(which: RunFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [runs[name] == value for name, value in exact.items()]
     if which.statuses:
         conditions.append(runs.status.in_(which.statuses))
+    if which.runs is not None:
+        conditions.append(runs.run.in_(which.runs))
     if which.tool is not None:
         conditions.append(runs.tools.contains([which.tool]))
     if which.model is not None:

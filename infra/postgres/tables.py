@@ -649,3 +649,95 @@ door_keys = Table(
     Column("expires", _MOMENT),
     Column("revoked", _MOMENT),
 )
+
+# Agents as people keep them, a row a version. spec: schemas.agent.AgentSpec; picture: an emoji or a data URL.
+agents = Table(
+    "agents",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("name", Text(collation="C"), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("picture", Text, nullable=False),
+    Column("suggestions", JSONB, nullable=False),
+    Column("spec", JSONB, nullable=False),
+    Column("published", Boolean, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", _MOMENT, nullable=False),
+    Column("note", Text, nullable=False),
+)
+
+# What begins runs by itself. trigger: services.gateway.triggers.trigger.Trigger; enabled and kind of it; scheduled: a clock's
+# last time that was fired.
+triggers = Table(
+    "triggers",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("name", Text(collation="C"), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", _MOMENT, nullable=False),
+    Column("trigger", JSONB, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("scheduled", _MOMENT),
+)
+
+# What came of each thing that fired a trigger: the last thousand.
+trigger_firings = Table(
+    "trigger_firings",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("trigger", Text(collation="C"), primary_key=True),
+    Column("key", Text(collation="C"), primary_key=True),
+    Column("at", _MOMENT, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("run", Text),
+    Column("why", Text, nullable=False),
+    Column("ended", Boolean, nullable=False),
+    ForeignKeyConstraint(["tenant", "trigger"], ["triggers.tenant", "triggers.name"], ondelete="CASCADE"),
+    CheckConstraint("outcome IN ('pending', 'begun', 'skipped', 'failed')", name="trigger_firings_outcome"),
+    Index("trigger_firings_at", "tenant", "trigger", "at"),
+)
+
+# Chats of messengers. channel: services.gateway.channels.channel.Channel; secrets stand in the environment, not here.
+channels = Table(
+    "channels",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("name", Text(collation="C"), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", _MOMENT, nullable=False),
+    Column("channel", JSONB, nullable=False),
+)
+
+# Runs whose answers go to a chat. target: where to, until it expires; leased: somebody follows it; told: approvals shown there.
+channel_replies = Table(
+    "channel_replies",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("channel", Text(collation="C"), primary_key=True),
+    Column("run", Text(collation="C"), primary_key=True),
+    Column("chat", Text(collation="C"), nullable=False),
+    Column("user", Text, nullable=False),
+    Column("target", JSONB, nullable=False),
+    Column("at", _MOMENT, nullable=False),
+    Column("until", _MOMENT, nullable=False),
+    Column("leased", _MOMENT),
+    Column("told", JSONB, nullable=False),
+    ForeignKeyConstraint(["tenant", "channel"], ["channels.tenant", "channels.name"], ondelete="CASCADE"),
+)
+
+# Messages that were read before, for as long as their signatures are good.
+channel_seen = Table(
+    "channel_seen",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("channel", Text(collation="C"), primary_key=True),
+    Column("id", Text(collation="C"), primary_key=True),
+    Column("at", _MOMENT, nullable=False),
+    ForeignKeyConstraint(["tenant", "channel"], ["channels.tenant", "channels.name"], ondelete="CASCADE"),
+    Index("channel_seen_at", "tenant", "channel", "at"),
+)

@@ -11,7 +11,10 @@ from pydantic import Field
 from schemas.agent import AgentSpec, Recall
 from schemas.ids import Token
 from schemas.tools import Value
-from services.gateway.answers import NotThere
+from services.gateway.answers import Conflict, NotThere
+
+MOST = 1000
+"""Agents of a tenant, and versions of one, that are told at once."""
 
 
 class Agent(Value):
@@ -38,7 +41,7 @@ class AgentStore(Protocol):
     """Where agents are kept; a version never changes, except whether it is published."""
 
     async def put(self, agent: Agent) -> None:
-        """Keep a new version. Raises Conflict if somebody else put that version first."""
+        """Keep a new version, unpublished. Raises Conflict unless it is the one after the newest."""
         ...
 
     async def get(self, tenant: str, name: str, version: int | None = None) -> Agent | None:
@@ -53,6 +56,10 @@ class AgentStore(Protocol):
         """The newest version of each, by name."""
         ...
 
+    async def serving(self, tenant: str) -> list[Agent]:
+        """The version of each that the doors serve, by name; what nobody published is left out."""
+        ...
+
     async def versions(self, tenant: str, name: str) -> list[Agent]:
         """All of one agent, newest first."""
         ...
@@ -64,6 +71,14 @@ class AgentStore(Protocol):
     async def remove(self, tenant: str, name: str) -> bool:
         """Forget an agent with all versions; runs keep what they pinned."""
         ...
+
+
+def taken(agent: Agent) -> Conflict:
+    """Why a version cannot be put."""
+    return Conflict(
+        f"{agent.name} cannot get version {agent.version}.", why="somebody else saved it since you opened it",
+        hint="load it again; what you wrote can be exported as YAML first",
+    )  # fmt: skip
 
 
 ASSISTANT = "assistant"

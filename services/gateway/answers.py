@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 
 from runtime.client import NotAllowed, TooLate, UnknownRun
 from runtime.errors import Busy, Unreachable
+from runtime.payloads import UnknownPayload
 from runtime.sealing import Erased
 from schemas.errors import MilepostError, PayloadTooLarge
 from services.gateway.principal import NotPermitted, NotSignedIn
@@ -30,8 +31,8 @@ class Conflict(MilepostError):
 
 
 STATUS: dict[type[Exception], int] = {
-    NotSignedIn: 401, NotPermitted: 403, NotAllowed: 403, UnknownRun: 404, NotThere: 404, TooLate: 409, Conflict: 409,
-    Erased: 410, PayloadTooLarge: 413, TooMany: 429, Busy: 429, Unreachable: 503,
+    NotSignedIn: 401, NotPermitted: 403, NotAllowed: 403, UnknownRun: 404, NotThere: 404, UnknownPayload: 404,
+    TooLate: 409, Conflict: 409, Erased: 410, PayloadTooLarge: 413, TooMany: 429, Busy: 429, Unreachable: 503,
 }  # fmt: skip
 
 

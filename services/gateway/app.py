@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from services.gateway import answers
@@ -22,11 +23,14 @@ from services.gateway.api import (
     tools,
     triggers,
 )
+from services.gateway.api import metrics as figures
 from services.gateway.gateway import Gateway
 from services.gateway.guards import BodyLimit, KnownHosts, SafeHeaders
+from services.gateway.observed import Observe, Observed
 from services.gateway.openai import chat, embeddings, files, models, responses
 from services.gateway.pages import pages
 from services.gateway.rate import Rates
+from services.gateway.streaming import Streams
 from services.gateway.ticks import Ticks
 
 Check = Callable[[], Awaitable[None]]
@@ -40,12 +44,15 @@ def create_app(gateway: Gateway, mounts: Mapping[str, ASGIApp] | None = None) ->
     )  # fmt: skip
     app.state.gateway = gateway
     app.state.rates = Rates(gateway.rules.per_minute)
-    app.state.ticks = Ticks(gateway.bus)
+    app.state.streams = Streams(gateway.rules.streams)
+    app.state.ticks = Ticks(gateway.bus, gateway.waiting)
+    app.state.observed = Observed()
     answers.add_to(app)
     for part in (chat, responses, models, embeddings, files):
         app.include_router(part.router, tags=["openai"])
     for part in (session, live, runs, approvals, conversations, tools, knowledge, agents, triggers, system):
         app.include_router(part.router, tags=["console"])
+    app.include_router(figures.router, tags=["health"])
 
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:
@@ -54,7 +61,7 @@ def create_app(gateway: Gateway, mounts: Mapping[str, ASGIApp] | None = None) ->
         return {"status": "ok"}
 
     for path, other in (mounts or {}).items():
-        app.mount(path, other)
+        app.router.routes.append(Route(path, other))  # a Mount does not answer at its own path
     app.mount("/", pages())
     rules = gateway.rules
     app.add_middleware(BodyLimit, rules=rules)
@@ -66,4 +73,5 @@ def create_app(gateway: Gateway, mounts: Mapping[str, ASGIApp] | None = None) ->
             allow_headers=["authorization", "content-type", "x-api-key"], expose_headers=["x-milepost-run", "link"],
         )  # fmt: skip
     app.add_middleware(KnownHosts, rules=rules)
+    app.add_middleware(Observe, observed=app.state.observed, spans=gateway.spans)
     return app

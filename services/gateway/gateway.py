@@ -9,16 +9,23 @@ from runtime.bus import Bus
 from runtime.client import Client
 from runtime.clock import Clock
 from runtime.log import Log
+from runtime.payloads import Payloads
+from runtime.tracing import Spans
 from schemas import subjects
 from schemas.canonical import Json, canonical, read_json
 from schemas.commands import Role
 from schemas.errors import ProtocolError
+from schemas.runs import ListRuns, RunFilter
 from services.gateway.agents import AgentStore
+from services.gateway.channels.store import ChannelStore
+from services.gateway.evaluations import Evaluations
 from services.gateway.history import History
 from services.gateway.keys import KeyRing, KeyStore
 from services.gateway.library import Library
 from services.gateway.machinery import Machinery
+from services.gateway.metrics import Readings
 from services.gateway.oidc import Tokens
+from services.gateway.outside import Outside
 from services.gateway.principal import Principal
 from services.gateway.rules import Rules
 from services.gateway.seed import Seed
@@ -51,6 +58,12 @@ class Gateway:
     library: Library
     workshop: Workshop
     machinery: Machinery
+    evaluations: Evaluations
+    payloads: Payloads
+    readings: Readings
+    channels: ChannelStore
+    outside: Outside
+    spans: Spans | None = None
     models: tuple[str, ...] = ("default",)
     version: str = "0"
 
@@ -72,3 +85,8 @@ class Gateway:
         if not isinstance(answer, list):
             raise ProtocolError(f"{role} answered {verb} with something else than a list.", hint="milepost doctor")
         return answer
+
+    async def waiting(self, tenant: str) -> int:
+        """How many runs of a tenant wait for a person, 1,000 at most. Raises Unreachable."""
+        asked = ListRuns(which=RunFilter(tenant=tenant, status="waiting"), limit=1000)
+        return len(await self.ask_list("recorder", "runs", asked.model_dump(mode="json")))

@@ -12,6 +12,7 @@ from schemas.messages import Generation, Prompt
 from services.llm.engine import DeadlinePassed
 from services.llm.loading import LoadingModel
 from services.llm.model import ANYBODY, Terms, TextModel
+from services.llm.tally import Tally
 
 log = structlog.get_logger("services.llm")
 
@@ -36,6 +37,7 @@ class Models:
         self.default = default
         self._bring = bring
         self._models: dict[str, LoadingModel] = {}
+        self._said: dict[str, Tally] = {}
 
     @classmethod
     def of(cls, model: TextModel) -> Models:
@@ -56,9 +58,10 @@ class Models:
             model.forget()
 
     def stats(self) -> dict[str, object]:
-        """What the loaded models say of themselves, by name."""
+        """What the loaded models tell of themselves, and what they have said in figures, by name."""
         told = {name: stats for name, model in self._models.items() if (stats := model.stats())}
-        return {"models": told} if told else {}
+        said = {name: tally.told() for name, tally in self._said.items()}
+        return {**({"models": told} if told else {}), **({"said": said} if said else {})}
 
     async def generate(
         self, names: Sequence[str], prompt: Prompt, *, on_text: Callable[[str], None], on_begin: Callable[[], None],
@@ -82,11 +85,15 @@ class Models:
                 tried.append(f"{name}: {error.what} {error.why}".strip()[:300])
                 log.warning("model gave way", model=name, why=error.what, last=number == len(names))
             else:
+                self._said.setdefault(self._name(name), Tally()).add(said)
                 return said.model_copy(update={"tried": tuple(tried)}) if tried else said
         raise NoModel(tried)
 
     def _model(self, name: str) -> LoadingModel:
-        known = self.default if name == DEFAULT else name
+        known = self._name(name)
         if known not in self._models:
             self._models[known] = LoadingModel(known, lambda: self._bring(known))
         return self._models[known]
+
+    def _name(self, name: str) -> str:
+        return self.default if name == DEFAULT else name

@@ -149,6 +149,7 @@ def _matches(run: RunSummary, which: RunFilter) -> bool:
         and (which.forks is None or which.fork_of is not None or which.forks == (run.fork_of is not None))
         and (which.tool is None or which.tool in run.tools)
         and (which.model is None or which.model in run.models)
+        and (which.runs is None or run.run in which.runs)
         and (which.tokens_over is None or run.tokens > which.tokens_over)
         and (which.cost_over is None or cost > which.cost_over)
         and (which.since is None or run.started >= which.since)

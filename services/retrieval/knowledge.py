@@ -51,6 +51,21 @@ class ListDocuments(Value):
     limit: int = Field(default=500, ge=1, le=1000)
 
 
+class ListShelves(Value):
+    """Which collections have documents."""
+
+    tenant: Token = "default"
+
+
+class ShowPieces(Value):
+    """Chunks of a document as it is now, from behind that place; by the document's id."""
+
+    tenant: Token = "default"
+    document: str = Field(min_length=1, max_length=128)
+    after: int = Field(default=-1, ge=-1, le=MAX_INTEGER)
+    limit: int = Field(default=100, ge=1, le=200)
+
+
 class AddDocument(Value):
     """A document to be known. source: its path or address; the same source again replaces it."""
 
@@ -87,6 +102,7 @@ class Knowledge:
             "find_knowledge": self.find_knowledge, "add_document": self.add_document,
             "remove_document": self.remove_document, "remove_collection": self.remove_collection,
             "list_documents": self.list_documents, "collection_versions": self.collection_versions,
+            "shelves": self.shelves, "pieces": self.pieces,
         }  # fmt: skip
 
     async def retrieve(self, command: RetrieveKnowledge, context: Context) -> AnyEvent:
@@ -146,3 +162,17 @@ class Knowledge:
         """ListDocuments -> Document list, as far as they fit into one answer."""
         asked = read(ListDocuments, raw)
         return write(within(await self.index.documents(asked.tenant, asked.collection, asked.after, asked.limit)))
+
+    async def shelves(self, raw: bytes) -> bytes:
+        """ListShelves -> Shelf list."""
+        return write(within(await self.index.shelves(read(ListShelves, raw).tenant)))
+
+    async def pieces(self, raw: bytes) -> bytes:
+        """ShowPieces -> Pieces, as far as they fit into one answer; null if there is no such document."""
+        asked = read(ShowPieces, raw)
+        found = await self.index.pieces(asked.tenant, asked.document, asked.after, asked.limit)
+        if found is None:
+            return b"null"
+        kept = within(found.chunks)
+        after = found.after if len(kept) == len(found.chunks) else asked.after + len(kept)
+        return found.model_copy(update={"chunks": tuple(kept), "after": after}).model_dump_json().encode()

@@ -69,6 +69,24 @@ class Document(Value):
     version: int = 0
 
 
+class Shelf(Value):
+    """A collection that has documents. chunks: of all of them; changed: when the last one came in."""
+
+    name: str
+    documents: int
+    chunks: int
+    version: int
+    changed: datetime
+
+
+class Pieces(Value):
+    """A document as it is now, and some of its chunks in their order. after: the place to go on from; None at the end."""
+
+    document: Document
+    chunks: tuple[Chunk, ...]
+    after: int | None = None
+
+
 class VectorsMissing(MilepostError):
     """A chunk that is new came without its vector."""
 
@@ -113,6 +131,14 @@ class KnowledgeIndex(Protocol):
 
     async def documents(self, tenant: str, collection: str | None = None, after: str = "", limit: int = 1000) -> list[Document]:
         """What is there now, in the order of ids, from after that one: pages hold although documents come and go."""
+        ...
+
+    async def shelves(self, tenant: str) -> list[Shelf]:
+        """The tenant's collections that have documents, by name."""
+        ...
+
+    async def pieces(self, tenant: str, document: str, after: int = -1, limit: int = 200) -> Pieces | None:
+        """Chunks of a document as it is now, from behind that place (counted from 0); None if there is no such document."""
         ...
 
 

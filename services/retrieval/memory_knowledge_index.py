@@ -12,7 +12,17 @@ from typing import NamedTuple, TypeAlias
 from schemas.events import Passage
 from services.retrieval import bm25, rank
 from services.retrieval.chunks import Chunk
-from services.retrieval.knowledge_index import Added, Document, NewDocument, Vector, VectorsMissing, Wanted, document_id
+from services.retrieval.knowledge_index import (
+    Added,
+    Document,
+    NewDocument,
+    Pieces,
+    Shelf,
+    Vector,
+    VectorsMissing,
+    Wanted,
+    document_id,
+)
 from services.retrieval.neighbours import Piece, Place, wanted_places, widened
 from services.retrieval.words import words
 
@@ -127,6 +137,27 @@ class MemoryKnowledgeIndex:
         books = (book for key, book in self._books.items() if key[0] == tenant and collection in (None, key[1]))
         found = (book.editions[-1].document for book in books)
         return sorted((each for each in found if each.id > after), key=lambda each: each.id)[:limit]
+
+    async def shelves(self, tenant: str) -> list[Shelf]:
+        found: dict[str, list[Document]] = defaultdict(list)
+        for each in await self.documents(tenant):
+            found[each.collection].append(each)
+        return [
+            Shelf(
+                name=name, documents=len(held), chunks=sum(each.chunks for each in held),
+                version=self._versions[tenant, name], changed=max(each.added for each in held),
+            )
+            for name, held in sorted(found.items())
+        ]  # fmt: skip
+
+    async def pieces(self, tenant: str, document: str, after: int = -1, limit: int = 200) -> Pieces | None:
+        for (owner, _, _), book in self._books.items():
+            edition = book.editions[-1]
+            if owner == tenant and edition.document.id == document:
+                end = after + 1 + limit
+                more = end - 1 if end < len(edition.chunks) else None
+                return Pieces(document=edition.document, chunks=edition.chunks[after + 1 : end], after=more)
+        return None
 
     def _book(self, tenant: str, collection: str, source: str) -> _Book:
         return self._books.get((tenant, collection, source)) or _Book()

@@ -310,3 +310,27 @@ async def test_nothing_is_found_where_nothing_is(index: KnowledgeIndex) -> None:
     assert await ask(index, "anything") == await ask(index, "x", collections=()) == []
     await put(index, "guide.md", GUIDE)
     assert await ask(index, "renewal", collections=("other",), neighbours=2) == []
+
+
+async def test_collections_say_what_they_hold(index: KnowledgeIndex) -> None:
+    await put(index, "guide.md", GUIDE, collection="manuals")
+    await put(index, "faq.txt", FAQ, collection="manuals")
+    await put(index, "faq.txt", FAQ, collection="Faq")
+    await put(index, "faq.txt", FAQ, tenant="other")
+    faq, manuals = await index.shelves("acme")
+    assert (faq.name, faq.documents, faq.version) == ("Faq", 1, 1)
+    assert (manuals.name, manuals.documents, manuals.version, manuals.changed) == ("manuals", 2, 2, NOW)
+    assert manuals.chunks == sum(each.chunks for each in await index.documents("acme", "manuals"))
+
+
+async def test_the_pieces_of_a_document_come_in_order_and_page_by_page(index: KnowledgeIndex) -> None:
+    await put(index, "guide.md", "An older text.", collection="manuals")
+    added = await put(index, "guide.md", GUIDE, collection="manuals")
+    found = await index.pieces("acme", added.document)
+    assert found is not None and found.after is None and found.document.source == "guide.md"
+    assert list(found.chunks) == chunk("guide.md", GUIDE, capacity=30)
+    first = await index.pieces("acme", added.document, limit=1)
+    assert first is not None and first.after == 0 and first.chunks == found.chunks[:1]
+    rest = await index.pieces("acme", added.document, after=0)
+    assert rest is not None and rest.chunks == found.chunks[1:]
+    assert await index.pieces("other", added.document) is None

@@ -21,7 +21,8 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from infra.cli.client import list_runs
-from infra.cli.mcp import BusCatalogue, calls_made, loader
+from infra.cli.mcp import calls_made
+from infra.mcp_catalogue import BusCatalogue, loader
 from infra.mcp_server import Front
 from schemas.agent import AgentSpec
 from schemas.events import CancelRequested, ToolReturned
@@ -101,7 +102,8 @@ class Imported:
         """The official Python client at a server of ours in this process."""
         async with self.stack.session() as (ours, world), calls_made(world):
             tools = () if agents else ("small_*", "calculator")
-            front = Front(ours, BusCatalogue(world), loader(world), tools=tools, agents=agents, approvals=approvals)
+            catalogue, load = BusCatalogue(world.bus, ours.tenant), loader(world, ours.tenant)
+            front = Front(ours, catalogue, load, tools=tools, agents=agents, approvals=approvals)
             async with self.connected(front.server(), asks=asks, **more) as client:
                 yield client
 

@@ -19,6 +19,7 @@ from services.gateway.principal import DoorRole, Principal
 from services.gateway.rate import Rates
 from services.gateway.rules import Rules
 from services.gateway.seed import Seed
+from services.gateway.streaming import Streams
 
 SEED = Seed(b"s" * 32)
 URL = "http://127.0.0.1:8642"
@@ -43,13 +44,14 @@ def gateway(rules: Rules | None = None, tokens: Tokens | None = None, **parts: A
         "local": Principal("default", "me", ("admin",), "local"), **known, **parts,
     }  # fmt: skip
     missing = [name for name in Gateway.__dataclass_fields__ if name not in given]
-    return Gateway(**given, **{name: nothing for name in missing if name not in ("models", "version")})
+    return Gateway(**given, **{name: nothing for name in missing if name not in ("models", "version", "spans")})
 
 
 def bare(found: Gateway, *routers: APIRouter) -> FastAPI:
     """An app with these routes alone, guarded as the door's own."""
     app = FastAPI()
     app.state.gateway, app.state.rates = found, Rates(found.rules.per_minute)
+    app.state.streams = Streams(found.rules.streams)
     answers.add_to(app)
     for router in routers:
         app.include_router(router)

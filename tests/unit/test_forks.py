@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.cli.fork_answers import BadAnswer, contents_of
 from infra.exports.reading import load_export
+from runtime.fork_answers import BadAnswer, contents_of
 from runtime.forked import NOT_RECORDED
 from runtime.forking import (
     AnotherPast,

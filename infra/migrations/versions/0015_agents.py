@@ -12,6 +12,12 @@ branch_labels = None
 depends_on = None
 
 _STATEMENTS = """
+CREATE TABLE agents (
+    tenant text NOT NULL, name text COLLATE "C" NOT NULL, version integer NOT NULL, title text NOT NULL,
+    description text NOT NULL, picture text NOT NULL, suggestions jsonb NOT NULL, spec jsonb NOT NULL,
+    published boolean NOT NULL, "by" text NOT NULL, at timestamptz NOT NULL, note text NOT NULL,
+    PRIMARY KEY (tenant, name, version)
+);
 """
 
 
@@ -19,4 +25,4 @@ def upgrade() -> None:
     for statement in _STATEMENTS.split(";\n"):
         if statement.strip():
             op.execute(statement)
-    secure()
+    secure("agents")

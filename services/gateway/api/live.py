@@ -7,19 +7,18 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from fastapi import APIRouter
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import ServerSentEvent
 from starlette.requests import Request
 
 from services.gateway.door import Reader
+from services.gateway.streaming import Stream, stream
 from services.gateway.ticks import Ticks
 
 router = APIRouter()
 
-PING_S = 15
 
-
-@router.get("/api/live")
-async def live(request: Request, who: Reader) -> EventSourceResponse:
+@router.get("/api/live", response_class=Stream)
+async def live(request: Request, who: Reader) -> Stream:
     """Events `changed`, {"runs": [...], "waiting": n}: runs of the tenant that changed, and how many of all wait."""
     ticks: Ticks = request.app.state.ticks
 
@@ -29,4 +28,4 @@ async def live(request: Request, who: Reader) -> EventSourceResponse:
                 said = {"runs": sorted(tick.runs), "waiting": tick.waiting}
                 yield ServerSentEvent(event="changed", data=json.dumps(said))
 
-    return EventSourceResponse(events(), ping=PING_S, headers={"x-accel-buffering": "no"})
+    return stream(request, who, events())

@@ -1,4 +1,4 @@
-// A line chart over time. series: [{ label, colour?, values }], times: seconds. Loaded where it is first needed.
+// A line chart over time. series: [{ label, colour?, values, points? }] (points: values stand apart), times: seconds. Loaded where it is first needed.
 import { html, useEffect, useRef } from "../vendor/preact.js";
 import { style } from "../core/state.js";
 
@@ -16,7 +16,7 @@ export function Plot({ times, series, height = 160, unit = "", label }) {
       chart.current = new uPlot({
         width: at.current.clientWidth, height, cursor: { y: false }, legend: { live: true },
         axes: [axis, { ...axis, size: 56, values: (_, ticks) => ticks.map((each) => `${each}${unit}`) }],
-        series: [{}, ...series.map((each, n) => ({ label: each.label, stroke: colour(each.colour ?? COLOURS[n % 4]), width: 1.5, points: { show: false } }))],
+        series: [{}, ...series.map((each, n) => ({ label: each.label, stroke: colour(each.colour ?? COLOURS[n % 4]), width: 1.5, points: { show: each.points ?? false }, spanGaps: each.points ?? false }))],
       }, [times, ...series.map((each) => each.values)], at.current);
       seen = new ResizeObserver(() => chart.current.setSize({ width: at.current.clientWidth, height }));
       seen.observe(at.current);

@@ -1,4 +1,4 @@
-"""What `fork --answer EVENT=...` says: other content for an answer, in the words that fit its kind."""
+"""What `fork --answer EVENT=...` says, and the console's dialog: other content for an answer, in words that fit its kind."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def contents_of(original: Original, asked: Sequence[str], by: str) -> dict[int, 
     found: dict[int, JsonObject] = {}
     for each in asked:
         place, equals, text = each.partition("=")
-        if not equals or not place.strip().isdigit():
+        if not equals or not place.strip().isdecimal():
             raise BadAnswer(f"{each!r} names no event and what it says instead.", hint=FORM)
         number = int(place)
         if number in found:

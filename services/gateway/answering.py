@@ -177,7 +177,7 @@ class Answering:
                 await self._client.refuse(state.run, id, reason=decision.reason)
             return True
 
-        if True:  # a retry reads what was answered long ago
+        if id in (await self._client.state(state.run)).approvals():  # a retry reads what was answered long ago
             await self._until_understood(id, approval_text(asked, state, self._language), decide)
 
     async def _question(self, state: RunState, id: CommandId, asked: AskPerson) -> None:

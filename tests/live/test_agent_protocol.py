@@ -41,6 +41,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     chunks: list[dict[str, object]] = field(default_factory=list)
     error: tuple[str, dict[str, str]] | None = None
+    runs: list[str] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -65,6 +66,7 @@ async def request(nats: Nats, data: bytes, headers: Mapping[str, str] | None = N
                 reply.error = said["Nats-Service-Error-Code"], json.loads(message.data)
                 continue
             reply.headers |= said
+            reply.runs += [said["Milepost-Run"]] if "Milepost-Run" in said else []
             reply.chunks.append(json.loads(message.data))
             if (asked := reply.chunks[-1])["type"] == "query":
                 data_of = asked["data"]
@@ -164,7 +166,7 @@ async def test_two_gateways_give_one_answer(two_doors: LocalStack) -> None:
                 found |= {said["id"]} if said["metadata"]["name"] == "assistant" else set()
         replies = await asyncio.gather(*(request(nats, f"number {each}".encode()) for each in range(12)))
     assert [reply.text for reply in replies] == [f"You said: number {each}" for each in range(12)]
-    assert all(sum(chunk["type"] == "response" for chunk in reply.chunks) >= 1 for reply in replies)
+    assert [len(reply.runs) for reply in replies] == [1] * 12, "a prompt began more than one run"
     assert len({reply.run for reply in replies}) == 12
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 
 import pytest
 
 from runtime.client import Client
+from runtime.log import Stored
 from runtime.memory_broker import MemoryBroker
 from runtime.speech import Delta, write_delta
 from schemas import subjects
 from schemas.agent import AgentSpec
 from schemas.commands import AskPerson, CallTool, Generate
 from schemas.events import ApprovalGranted, ApprovalRefused, PersonAnswered, ToolAsked
+from schemas.ids import RunId
 from schemas.policy import Verdict
 from schemas.tools import Question
 from services.gateway.agent_protocol import (
@@ -159,6 +161,7 @@ class Caller:
         self.chunks: list[dict[str, object]] = []
         self.headers: list[Mapping[str, str]] = []
         self.queries: list[str] = []
+        self.withdrawn = asyncio.Event()
         self._answers = list(answers)
 
     async def send(self, data: bytes, headers: Mapping[str, str] | None = None) -> None:
@@ -170,7 +173,10 @@ class Caller:
         assert said["type"] == "query" and said["data"]["reply_subject"] == "_INBOX.x"
         self.queries.append(said["data"]["prompt"])
         if not self._answers:
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.withdrawn.set()
         return self._answers.pop(0).encode()
 
     @property
@@ -220,6 +226,19 @@ class Log:
         self.run.say(text=text)
         self.run.end()
         await self.write()
+
+
+def slowly(broker: MemoryBroker) -> Callable[[RunId], AsyncIterator[Stored]]:
+    """A log whose facts come with pauses, as over a network."""
+    quick = broker.follow
+
+    async def follow(run: RunId) -> AsyncIterator[Stored]:
+        async for stored in quick(run):
+            yield stored
+            for _ in range(50):
+                await asyncio.sleep(0)
+
+    return follow
 
 
 async def begun(run: RunUnderTest) -> Log:
@@ -303,9 +322,12 @@ async def test_what_was_answered_elsewhere_is_withdrawn() -> None:
     ((approval, _),) = log.run.state.approvals().items()
     await log.client.refuse(log.run.id, approval)
     await log.until(ApprovalRefused)
+    await asyncio.wait_for(caller.withdrawn.wait(), 5)
+    assert not task.done()
     await log.finish(text="Then not.")
     await asyncio.wait_for(task, 5)
     again = Caller()
+    log.broker.follow = slowly(log.broker)  # type: ignore[method-assign, assignment]
     await asyncio.wait_for(answering(log, again), 5)
     assert again.text == "Then not." and again.queries == [], "the same key is the same run, and asks nothing again"
 

@@ -84,7 +84,7 @@ def spans_of(facts: Sequence[Stored], *, content: bool = False) -> list[Span]:
             queued = fact
         if isinstance(event, TurnReleased) and queued is not None:
             steps.append(_wait_for_turn(first, request, queued, fact))
-        if isinstance(event, Answered) and not isinstance(event.command, EndRun | StartTimer):
+        if isinstance(event, Answered) and not isinstance(event.command, EndRun):
             start = fact.time if node.after is None else min(fact.time, fact.time - node.after)
             steps.append(_step(first, request, fact, event, start, content))
     return [_whole(first, request, facts, content), *steps]
@@ -168,6 +168,8 @@ def _named(command: AnyCommand) -> tuple[str, Attributes]:
             return f"wait_answer {command.call.name}", {"gen_ai.tool.name": command.call.name}
         case JudgeCall():
             return f"judge {command.call.name}", {"gen_ai.tool.name": command.call.name, "milepost.effect": command.effect}
+        case StartTimer():
+            return f"wait_timer {command.purpose}", {}
         case KeepGrant():
             return f"keep_grant {command.call.name}", {"gen_ai.tool.name": command.call.name}
         case _:

@@ -21,6 +21,7 @@ from schemas.ids import REQUEST_SLOT, RunId, event_id
 
 _TRACEPARENT = re.compile(r"^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}$")
 _LONGEST = 512
+CANCELLED = "cancelled"
 
 Attribute: TypeAlias = str | int | float | bool | tuple[str, ...]
 Kind: TypeAlias = Literal["internal", "client", "server", "consumer"]
@@ -134,7 +135,10 @@ def anew() -> Place:
 
 
 def handled(order: Order, start: datetime, end: datetime, *, attempt: int, error: str = "") -> Span | None:
-    """A service had a command in hand; None where its sender traces nothing."""
+    """A service had a command in hand; None where its sender traces nothing.
+
+    It is part of the command's step; of one that was called off there is none in the log, so it is part of the run.
+    """
     step = read(order.header.traceparent)
     if step is None:
         return None
@@ -145,6 +149,7 @@ def handled(order: Order, start: datetime, end: datetime, *, attempt: int, error
         "milepost.command": order.body.kind, "milepost.attempt": attempt,
         "milepost.queue.wait": max(0.0, (start - order.time).total_seconds()),
     }  # fmt: skip
+    parent = root_of(order.run, order.tenant, None).span if error == CANCELLED else step.span
     return Span(
-        f"process {order.body.kind}", within(step), start, max(start, end), role, step.span, "consumer", attributes, error=error
+        f"process {order.body.kind}", within(step), start, max(start, end), role, parent, "consumer", attributes, error=error
     )

@@ -18,6 +18,7 @@ from infra.jetstream.bus import JetStreamBus
 from infra.jetstream.connection import Connection, connect
 from infra.jetstream.log import JetStreamLog
 from runtime.bus import Bus
+from runtime.errors import Unreachable
 from runtime.log import Delivery, Log
 from runtime.memory_broker import MemoryBroker
 from schemas.envelope import Fact, Order
@@ -92,7 +93,13 @@ async def nats_place(server: RealNats, stack: AsyncExitStack) -> Place:
     first = await member()
     assert first.connection
     await empty(first.connection)
-    await streams.ensure(first.connection, NOW)
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await streams.ensure(first.connection, NOW)
+                break
+            except Unreachable:  # a stream's store is still being taken away
+                await asyncio.sleep(0.05)
     return Place(member, stack)
 
 

@@ -53,6 +53,7 @@ from tests.support.builders import (
     call,
     fact_of,
     order_for,
+    passage,
     ready,
     request_fact,
     requested,
@@ -68,7 +69,7 @@ SECRET = "xyzzy"
 
 def _renewal() -> RunUnderTest:
     """A run with a write that a person approved; what people and tools say has a word in it that is nowhere else."""
-    run = ready(task=f"renew it for 1 month, {SECRET}")
+    run = ready(task=f"renew it for 1 month, {SECRET}", passages=(passage(SECRET),))
     run.say(call("renew", months=1, note=SECRET))
     run.plans(verdict=Verdict(outcome="ask", rule="two"))
     ask = run.one(RequestApproval)
@@ -232,6 +233,18 @@ async def test_a_command_says_whose_trace_it_is_part_of_and_the_log_does_not_cha
     took = Histogram.read(cast("dict[str, object]", told["took"])["CallTool"])
     assert took is not None
     assert sum(took.counts) == 2
+
+
+def test_what_was_called_off_is_part_of_the_run_since_no_step_of_it_is_in_the_log() -> None:
+    order = order_for(CallTool(call=call("clock"), card_hash=CLOCK.hash(), host="builtin"))
+    assert tracing.handled(order, NOW, NOW, attempt=1) is None
+    step = tracing.step_of(order.run, order.id, None)
+    order = replace(order, header=order.header.model_copy(update={"traceparent": step.traceparent}))
+    done, called_off = (tracing.handled(order, NOW, NOW, attempt=1, error=each) for each in ("", tracing.CANCELLED))
+    assert done is not None
+    assert called_off is not None
+    assert done.parent == step.span
+    assert called_off.parent == spans_of(_stored(request_fact()))[0].place.span
 
 
 @pytest.mark.parametrize("traced", [True, False])

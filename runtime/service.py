@@ -187,7 +187,7 @@ class Worker:
             with suppress(Retryable):
                 await delivery.again(later.delay_s)
         except asyncio.CancelledError:
-            trouble = "cancelled"
+            trouble = tracing.CANCELLED
             with suppress(Retryable):
                 await delivery.ack() if self._stopped(order) else await delivery.again(0.0)
             raise

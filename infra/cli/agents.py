@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,8 @@ from services.gateway.agent_file import LIMIT, BadAgent, form_of, read_agent
 if TYPE_CHECKING:
     from services.gateway.draft import Draft
 
-__all__ = ["LIMIT", "BadAgent", "agent_from", "draft_from", "is_kept", "kept_agent", "with_tools"]
+__all__ = ["LIMIT", "BadAgent", "agent_from", "agent_named", "draft_from", "with_tools"]
+_KEPT = re.compile(r"(?P<name>[A-Za-z0-9_-]{1,64})(@(?P<version>[0-9]{1,9}))?")
 
 
 def agent_from(file: Path | None, tools: Sequence[str] = ()) -> AgentSpec:
@@ -32,3 +34,16 @@ def draft_from(file: Path) -> Draft:
 def with_tools(spec: AgentSpec, tools: Sequence[str]) -> AgentSpec:
     """The spec that always offers these tools, too."""
     return spec.model_copy(update={"tools": tuple(dict.fromkeys((*spec.tools, *tools)))})
+
+
+def agent_named(agent: Path | None, tools: Sequence[str] = (), home: Path | None = None) -> AgentSpec:
+    """The agent of a file, or the one that is kept under that name (NAME or NAME@VERSION) where no file is called so.
+
+    Without a version it is the one that is published, else the newest. Raises BadAgent, NotThere, NotRunning.
+    """
+    named = _KEPT.fullmatch(str(agent)) if agent is not None and not agent.exists() else None
+    if named is None:
+        return agent_from(agent, tools)
+    from infra.cli.agents_kept import kept_spec
+
+    return with_tools(kept_spec(named["name"], int(named["version"]) if named["version"] else None, home), tools)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from infra.cli import (
+    agents_kept,
     approvals,
     archive,
     ask,
@@ -38,6 +39,7 @@ from infra.cli import (
     shadow,
     stack,
     tools,
+    triggers,
     verify,
 )
 
@@ -79,8 +81,9 @@ def milepost(
 
 
 for part in (
-    stack, demo, ask, runs, replay, verify, fork, diff, cohort, certify, shadow, dataset, receipts, archive, approvals, effects,
-    tools, policy, knowledge, memory, forget, impact, payloads, mcp, models, keys, door, doctor, env, asyncapi,
+    stack, demo, ask, agents_kept, runs, replay, verify, fork, diff, cohort, certify, shadow, dataset, receipts, archive,
+    approvals, effects, tools, policy, knowledge, memory, forget, impact, payloads, mcp, models, keys, door, triggers, doctor,
+    env, asyncapi,
 ):  # fmt: skip
     part.add_to(app)
 unwrap(app)

@@ -29,7 +29,10 @@ class YesToDoubt(StrEnum):
     destructive = "destructive"
 
 
-Agent = Annotated[Path | None, typer.Option(help="A TOML or JSON file with the agent's spec.", show_default=False)]
+Agent = Annotated[
+    Path | None,
+    typer.Option(help="A YAML, TOML or JSON file, or NAME[@VERSION] of an agent that is kept.", show_default=False),
+]
 Tools = Annotated[list[str] | None, typer.Option("--tool", help="A tool to offer always; repeatable.", show_default=False)]
 Conversation = Annotated[str | None, typer.Option(help="Go on with this conversation.", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Approve every plain write, each once.")]
@@ -63,12 +66,12 @@ def ask(
 
     Exit code: 0 answered, 1 failed or cancelled, 3 it waits for an approval, 130 left with ctrl-C.
     """
-    from infra.cli.agents import agent_from
+    from infra.cli.agents import agent_named
 
     use_json(json)
     answers = answers_from(yes, no, yes_to)
     task = _checked(sys.stdin.read() if task == "-" else task)
-    spec = agent_from(agent, tool or ())
+    spec = agent_named(agent, tool or (), home)
     spec = _certified(spec) if certified else spec
     turn = _turn(task, spec, answers, _doubts(yes_to), conversation, key, follow, home)
     code = exit_code(turn)
@@ -81,10 +84,10 @@ def chat(
     no: No = False, follow: Follow = False, home: Home = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Talk with an agent in one conversation: /new begins another, /exit or ctrl-D leaves, ctrl-C stops a run."""
-    from infra.cli.agents import agent_from
+    from infra.cli.agents import agent_named
 
     use_json(json)
-    answers, spec = answers_from(yes, no, yes_to), agent_from(agent, tool or ())
+    answers, spec = answers_from(yes, no, yes_to), agent_named(agent, tool or (), home)
     conversation = conversation or _new_conversation()
     if at_terminal():
         import readline  # noqa: F401  # input() edits lines and remembers them

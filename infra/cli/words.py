@@ -786,6 +786,18 @@ _WORDS: dict[str, tuple[str, str]] = {
         "已写入 {file}，未签名：数据目录中没有记录器的密钥",
     ),
     "certify working": ("event {event}: {model}", "事件 {event}：{model}"),
+    # --- agents that are kept ---
+    "agents none": (
+        "no agent is kept yet · milepost agents add FILE, or build one: milepost open",
+        "还没有保存的智能体 · milepost agents add FILE，或在控制台构建：milepost open",
+    ),
+    "agents kept": ("{name} is kept as version {version}", "{name} 已保存为版本 {version}"),
+    "agents published": ("{name}: the doors serve version {version}", "{name}：对外提供版本 {version}"),
+    "agents unpublished": ("{name} is not served any more", "{name} 已取消发布"),
+    "agents removed": ("{name} is forgotten, with all its versions", "{name} 及其所有版本已删除"),
+    "agents written": ("{name}, version {version}, is written to {file}", "{name} 版本 {version} 已写入 {file}"),
+    "agents same": ("nothing is different", "没有差异"),
+    "agents is published": ("published", "已发布"),
     # --- the door ---
     "door opened": ("The console opens in your browser: {link}", "控制台已在浏览器中打开：{link}"),
     "door link": ("Open this within two minutes: {link}", "请在两分钟内打开：{link}"),

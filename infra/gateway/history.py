@@ -57,12 +57,14 @@ class WholeHistory:
 
     async def both(self, tenant: str, run: RunId, after: int = 0) -> list[tuple[Stored, bytes]]:
         raws = await self._journal(tenant).read_raw(run, after)
-        if not raws and run in self._imported(tenant):
+        if raws or after:  # what was imported never grows
+            return await self._opened(raws)
+        imported = None
+        if run in self._imported(tenant):
             imported = await asyncio.to_thread(open_imported, self._world.settings.home, run)
-            return [each for each in imported.both if each[0].position > after] if imported else []
-        if not raws and not after:
+        if imported is None:
             raise _unknown(run)
-        return await self._opened(raws)
+        return list(imported.both)
 
     async def _opened(self, raws: Sequence[Raw]) -> list[tuple[Stored, bytes]]:
         """The facts of some messages; others are served between them, for ten thousand take a while."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, RowMapping, delete, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, RowMapping, delete, literal, or_, select, tuple_, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -93,8 +94,8 @@ class PostgresChannelStore:
             await connection.execute(update(replies).where(mine).values(leased=now + timedelta(seconds=lease_s)))
 
     async def told(self, owed: Owed, command: str) -> bool:
-        new = ~replies.c.told.contains([command])
-        which = update(replies).where(*_one(owed), new).values(told=replies.c.told.concat(func.to_jsonb([command])))
+        one = literal([command], JSONB)
+        which = update(replies).where(*_one(owed), ~replies.c.told.contains(one)).values(told=replies.c.told.concat(one))
         async with transaction(self._engine, owed.tenant) as connection:
             return bool((await connection.execute(which)).rowcount)
 

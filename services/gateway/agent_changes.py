@@ -24,11 +24,11 @@ class Line(Value):
 
 
 class FieldChange(Value):
-    """A field that is other than before. before, after: its values, None where it is not said; lines: of a long text."""
+    """A field that is other than before. before, after: JSON, None where it is not said; lines: of a long text."""
 
     field: str
-    before: Json = None
-    after: Json = None
+    before: object = None
+    after: object = None
     lines: tuple[Line, ...] = ()
 
 

@@ -23,6 +23,7 @@ from services.gateway.fields import first_unknown
 LIMIT = 1024 * 1024
 _WIDTH = 120
 _HEAD = ("title", "description", "picture", "suggestions")
+_BREAKS = re.compile(r"[\r\x85\u2028\u2029\ufeff]")
 _LATE = ("instructions", "examples", "policy")  # what is long stands below
 
 Form: TypeAlias = Literal["yaml", "toml", "json"]
@@ -112,14 +113,14 @@ def read_yaml(raw: bytes) -> Json:
     for tag, pattern, firsts in _PLAIN:
         Plain.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(pattern), firsts)
     if len(raw) > LIMIT:
-        raise ProtocolError("The file is too long.", why=f"it has {len(raw)} bytes, {LIMIT} may be")
+        raise ProtocolError("The file is too long.", why=f"it is too long: {len(raw)} bytes, {LIMIT} may be")
     try:
         text = raw.decode()
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=Plain)):
-            raise ProtocolError("The file has an alias.", why="*name stands for something else; write it out")
+            raise ProtocolError("The file has an alias.", why="it has an alias (*name); write it out")
         values: Json = yaml.load(text, Loader=Plain)  # a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ProtocolError("The file is no YAML.", why=str(error)[:300]) from error
+        raise ProtocolError("The file is no YAML.", why=f"it is no YAML: {str(error)[:300]}") from error
     return checked(values)
 
 
@@ -132,7 +133,8 @@ def write_yaml(values: Mapping[str, object]) -> str:
             super().increase_indent(flow, False)
 
     def said(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+        style = '"' if _BREAKS.search(text) else "|" if "\n" in text else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
     for tag, pattern, firsts in _PLAIN:
         Readable.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(pattern), firsts)

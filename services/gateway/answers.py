@@ -69,7 +69,7 @@ def add_to(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         id = secrets.token_hex(6)
-        log.exception("request failed", id=id, path=request.url.path, exc_info=error)
+        log.exception("request failed", id=id, path=request.scope["path"], exc_info=error)
         return answer(request, 500, "Unexpected", "The gateway failed.", f"its log says why under {id}", "report it")
 
 
@@ -82,7 +82,7 @@ def answer(
         headers["retry-after"] = str(round(error.after_s))
     if status == 401:
         headers["www-authenticate"] = "Bearer"
-    if request.url.path.startswith("/v1/"):
+    if request.scope["path"].startswith("/v1/"):
         return JSONResponse(openai_error(status, kind, what, why, hint), status, headers)
     return JSONResponse({"error": {"type": kind, "what": what, "why": why, "hint": hint}}, status, headers)
 

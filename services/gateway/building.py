@@ -136,7 +136,7 @@ class Building:
                 return self._told(await self._first())
             patch = (await self._changed()).news(draft)
         except MilepostError as error:
-            return Built(said=SAID["failed", language], trouble=f"{error.what} {error.why}".strip())
+            return Built(said=SAID["failed", language], trouble=error.why or error.what)
         if not patch.nothing:
             return self._told(patch)
         own = self._instructed(patch, "add", sentence(self._talk.words, language))

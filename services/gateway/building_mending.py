@@ -13,6 +13,8 @@ MOST_SUGGESTIONS = 4
 _SENTENCES = re.compile(r"(?<=[.!?。！？])\s*")
 _CLAUSES = re.compile(r"[,.;:!?，。；：！？\n]+|\band\b")
 _LEAST_CLAUSE: Mapping[Language, int] = {"en": 2, "zh": 3}
+_LEAST_FIRST: Mapping[Language, int] = {"en": 4, "zh": 3}
+"""The first clause says for whom or what the agent is, which its description does too, unless it says more."""
 _ENOUGH = 0.6
 _WORDS = re.compile(r"[A-Za-z0-9']+|[一-鿿]")
 _SMALL = (
@@ -20,6 +22,13 @@ _SMALL = (
     "to want wants need needs we who will with would you your please always must make made"
 )
 _EMPTY = frozenset(_SMALL.split())
+_WISH = re.compile(
+    r"(please )?(i (want|need|would like|am looking for)|we need|make|build|create|give me|design)( me| us)?( an?| the| some)?"
+    r"( new)?( ai)?( agent| assistant| helper| bot| someone| something)?( that| which| who| to| for)?( |$)"
+    r"|(an?|the) (agent|assistant|helper|bot) (that|which|who|to|for) "
+    r"|(请|我想要|我要|我需要|想要|需要|帮我|做|写|建|创建)+(一个|个)?",
+    re.IGNORECASE,
+)
 _OF_ITSELF = re.compile(r"(I'm|I am|I will|I can|As an?)\b|我是|我可以")
 
 
@@ -33,8 +42,11 @@ def complete(instructions: str, words: str, language: Language) -> str:
 
 
 def demands(words: str, language: Language) -> list[str]:
-    """What is asked for, clause by clause; what is too short to ask for anything is left out."""
-    return [each.strip() for each in _CLAUSES.split(words) if len(_parts(each, language)) >= _LEAST_CLAUSE[language]]
+    """What is asked for, clause by clause, without the words that only ask; what is too short to say anything is left out."""
+    clauses = (
+        _WISH.sub("", each.strip(), count=1) if _WISH.match(each.strip()) else each.strip() for each in _CLAUSES.split(words)
+    )
+    return [each for each in clauses if len(_parts(each, language)) >= _LEAST_CLAUSE[language]]
 
 
 def sentence(clause: str, language: Language) -> str:

@@ -17,6 +17,7 @@ from services.gateway.fields import first_unknown
 
 SPEC_BYTES = 256 * 1024
 MOST_TOOLS = 128
+NEW = "new"
 _EMOJI = 16
 _TOOL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _IMAGE = re.compile(r"data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/]+={0,2}")
@@ -60,6 +61,8 @@ class Draft(Value):
 def checked(draft: Draft, models: tuple[str, ...] = ()) -> Draft:
     """The draft, if it can be kept. models: names that are a model's, and so no agent's. Raises UnfitAgent."""
     spec = draft.spec
+    if draft.name == NEW:
+        raise UnfitAgent("name", f"{NEW} is what the console calls one that has no name yet", "give another one")
     if draft.name in models:
         raise UnfitAgent("name", f"{draft.name} is the name of a model", "give another one")
     if draft.picture and len(draft.picture) > _EMOJI and not _IMAGE.fullmatch(draft.picture):

@@ -15,7 +15,7 @@ _ALWAYS = datetime(2026, 1, 1, tzinfo=UTC)
 def built_in(tenant: str) -> Agent:
     """The assistant that is there without anybody having built one."""
     return Agent(
-        tenant=tenant, name=ASSISTANT, version=1, title="Assistant", picture="🧭", spec=AgentSpec(), published=True,
+        tenant=tenant, name=ASSISTANT, version=1, title="Assistant", spec=AgentSpec(), published=True,
         description="Answers with whatever tools and documents fit. Built in: save it to make it your own.",
         by="milepost", at=_ALWAYS,
     )  # fmt: skip

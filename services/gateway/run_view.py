@@ -81,6 +81,8 @@ class Reading:
         self._kept: list[Folded] = [Folded(RunState(run=run))]
         self._folded = Folded(RunState(run=run))
         self._upto = 0
+        self._lines: dict[Language, list[EventLine]] = {}
+        self._total, self._summed = Sum(run), 0
         self._asked: dict[str, int] = {}
         self._lock = Lock()  # threads fold it
 
@@ -149,7 +151,11 @@ class Reading:
     def lines(self, language: Language, after: int = 0) -> list[EventLine]:
         """Its events from the one behind `after` on, in its order; receipts stand among them."""
         start = self._places[after - 1] + 1 if 0 < after <= self.count else 0
-        return [line_of(node, language) for node in self.causes().nodes[start:]]
+        nodes = self.causes().nodes
+        with self._lock:
+            told = self._lines.setdefault(language, [])
+            told.extend(line_of(node, language) for node in nodes[len(told) :])
+            return told[start:]
 
     def folded(self, number: int) -> Folded:
         """The run folded up to event `number`. Raises NoSuchEvent."""
@@ -189,11 +195,12 @@ class Reading:
 
     def summed(self) -> RunSummary | None:
         """The run as lists show it, summed up anew: for those that no index lists."""
-        total = Sum(self.run)
-        for stored in self.facts:
-            total.add(stored)
-        found = total.summary()
-        return found.model_copy(update={"erased": True}) if found and total.state.erased else found
+        with self._lock:
+            for stored in self.facts[self._summed :]:
+                self._total.add(stored)
+                self._summed += 1
+            found = self._total.summary()
+        return found.model_copy(update={"erased": True}) if found and self.erased else found
 
 
 def line_of(node: Node, language: Language) -> EventLine:

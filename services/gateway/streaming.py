@@ -48,8 +48,12 @@ class Streams:
 class Stream(EventSourceResponse):
     """Gives its place back, and closes its source, whatever ends it."""
 
-    def __init__(self, streams: Streams, who: Principal, events: Events, headers: dict[str, str]) -> None:
-        super().__init__(events, ping=PING_S, headers=headers)
+    media_type = "text/event-stream"  # of the class, and the status as a default: /openapi.json is made of both
+
+    def __init__(
+        self, streams: Streams, who: Principal, events: Events, headers: dict[str, str], status_code: int = 200
+    ) -> None:
+        super().__init__(events, status_code=status_code, ping=PING_S, headers=headers)
         self._streams, self._who, self._events = streams, who, events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

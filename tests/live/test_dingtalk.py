@@ -25,14 +25,10 @@ async def prepare(door: httpx.AsyncClient) -> None:
     (await door.put("/api/channels/dingtalk", json={"channel": CHANNEL})).raise_for_status()
 
 
-async def runs_of(door: httpx.AsyncClient, hooked: HookedStack, instance: str) -> int:
-    return len(await hooked.stack.effects(instance))
-
-
 async def test_a_renewal_is_asked_for_approved_and_answered_in_the_chat(hooked_stack: HookedStack) -> None:
     async with hooked_stack.door() as door, dingtalk(hooked_stack) as chat:
         await prepare(door)
-        asked = f"请给 {FIRST} 续费 1 个月"
+        asked = f"请续费 {FIRST} 1 个月"
         assert (await chat.write("alice", asked, chat="cid-group", group=True, id="m-1")).status_code == 200
         card = await chat.heard()
         assert "等待审批" in card and FIRST in card and "@alice" in card and "回复 **同意 " in card
@@ -81,7 +77,7 @@ async def test_who_forges_or_may_not_is_refused(hooked_stack: HookedStack) -> No
 async def test_an_approval_is_refused_in_words_and_only_where_it_was_shown(hooked_stack: HookedStack) -> None:
     async with hooked_stack.door() as door, dingtalk(hooked_stack) as chat:
         await prepare(door)
-        await chat.write("alice", f"请给 {SECOND} 续费 1 个月", chat="cid-a")
+        await chat.write("alice", f"请续费 {SECOND} 1 个月", chat="cid-a")
         code = (await chat.heard()).partition("同意 ")[2][:4]
         await chat.write("boss", f"同意 {code}", chat="cid-b")  # nothing waits in this chat: it is a request like any other
         assert await chat.heard() == "你好。"

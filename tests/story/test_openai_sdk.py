@@ -12,7 +12,14 @@ from typing import Any
 
 import httpx
 import pytest
-from openai import AsyncOpenAI, BadRequestError, ConflictError, NotFoundError, UnprocessableEntityError
+from openai import (
+    AsyncOpenAI,
+    BadRequestError,
+    ConflictError,
+    DefaultAsyncHttpxClient,
+    NotFoundError,
+    UnprocessableEntityError,
+)
 
 from infra.gateway.address import remembered
 from infra.gateway.door_secret import door_seed
@@ -65,20 +72,21 @@ async def publish(stack: LocalStack) -> None:
 
 
 @asynccontextmanager
-async def sdk(stack: LocalStack) -> AsyncIterator[AsyncOpenAI]:
+async def sdk(stack: LocalStack) -> AsyncIterator[Any]:
+    """The SDK as it is; its types know more than what is answered here."""
     url = remembered(stack.home)
     assert url is not None
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with DefaultAsyncHttpxClient(trust_env=False) as http:
         key = door_seed(stack.loaded.settings).local_key
         yield AsyncOpenAI(base_url=f"{url}/v1", api_key=key, http_client=http, max_retries=0, timeout=60.0)
 
 
-async def said(client: AsyncOpenAI, *messages: Any, **fields: Any) -> Any:
+async def said(client: Any, *messages: Any, **fields: Any) -> Any:
     return await client.chat.completions.create(model=fields.pop("model", "assistant"), messages=list(messages), **fields)
 
 
 @asynccontextmanager
-async def other_tenant(stack: LocalStack) -> AsyncIterator[AsyncOpenAI]:
+async def other_tenant(stack: LocalStack) -> AsyncIterator[Any]:
     """A client with the key of another tenant."""
     key, text = new_key("other", "test", "eve", ("admin",), datetime.now(UTC))
     engine = open_engine(attached(stack.loaded.settings))
@@ -92,7 +100,7 @@ def user(text: str) -> Any:
     return {"role": "user", "content": text}
 
 
-async def streamed(client: AsyncOpenAI, *messages: Any, **fields: Any) -> tuple[list[Any], str]:
+async def streamed(client: Any, *messages: Any, **fields: Any) -> tuple[list[Any], str]:
     stream = await said(client, *messages, stream=True, **fields)
     chunks = [chunk async for chunk in stream]
     texts = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -72,7 +73,6 @@ class DingTalkServer:
     hooked: HookedStack
     said: asyncio.Queue[tuple[str, dict[str, Any]]] = field(default_factory=asyncio.Queue)
     told: asyncio.Queue[tuple[dict[str, str], dict[str, Any]]] = field(default_factory=asyncio.Queue)
-    number: int = 0
 
     async def take(self, request: web.Request) -> web.Response:
         """A message of the robot, to a session or to a group."""
@@ -95,10 +95,9 @@ class DingTalkServer:
         **more: Any,
     ) -> httpx.Response:
         """Somebody writes to the robot; gives what the robot's address answered."""
-        self.number += 1
         now = datetime.now(UTC)
         said = {
-            "msgtype": "text", "text": {"content": f" {text}"}, "msgId": id or f"msg-{os.getpid()}-{self.number}",
+            "msgtype": "text", "text": {"content": f" {text}"}, "msgId": id or f"msg-{secrets.token_hex(8)}",
             "conversationId": chat, "conversationType": "2" if group else "1", "senderStaffId": person, "senderNick": person,
             "senderId": f"$:LWCP_v1:${person}", "createAt": int(now.timestamp() * 1000), "isInAtList": group,
             "sessionWebhook": f"{self.hooked.base}/robot/sendBySession?session={chat}",

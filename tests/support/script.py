@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 INSTANCE = r"(?P<instance>i-[a-z0-9]+)"
 PERIODS = [(period, unit) for unit in ("month", "week") for period in (1, 2, 3)]
 
@@ -30,7 +32,21 @@ def _describe() -> dict[str, object]:
     return {"role": "user", "match": rf"describe {INSTANCE} as (?P<text>\S+)", "call": [call]}
 
 
+_PROFILE = {
+    "title": "Renewal Desk", "name": "renewal-desk", "description": "Renews ECS instances after naming the price.",
+    "instructions": "You are the renewal desk of the ops team. Use metric units.",
+}  # fmt: skip
+_BUILDER: list[dict[str, object]] = [  # what builds agents by talking asks like this
+    {"role": "user", "match": "^Wanted: .*renew", "say": json.dumps(_PROFILE)},
+    {"role": "user", "match": "^- [A-Za-z]+: ", "say": '{"tools": ["RenewInstance"]}'},
+    {"role": "user", "match": "^Assistant: .* Change: call it (?P<title>[A-Za-z]+)",
+     "say": '{"changes": [{"field": "title", "op": "replace", "text": "{title}"}]}'},
+    {"role": "user", "match": "^Assistant: .* Change: ", "say": "no JSON at all"},
+    {"role": "user", "match": "^Assistant: ", "say": '{"suggestions": ["Renew it.", "I am a desk.", "What does it cost?"]}'},
+]  # fmt: skip
+
 RULES: list[dict[str, object]] = [
+    *_BUILDER,
     {"role": "user", "match": r"\[1\] (?P<source>[^\n]+)\n> (?P<said>[^\n]+)\n.*[?？]$", "say": "{said} ({source})"},
     *(rule for period, unit in PERIODS for rule in _renewals(period, unit)),
     _describe(),

@@ -135,7 +135,8 @@ def test_what_comes_from_an_event_is_shown_as_data_and_names_nothing() -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["{{ 'a' * 100 }}", "{{ payload.x() }}", "{% macro m() %}{% endmacro %}", "{% include 'x' %}", "{{ payload | center(9) }}", "{{",
+    ["{{ 'a' * 100 }}", "{{ payload.x() }}", "{% macro m() %}{% endmacro %}", "{% include 'x' %}", "{{ payload | center(9) }}",
+     "{{",
      "{% set x %}a{% endset %}", "{{ [payload, payload] }}", "{{ payload ~ payload }}", "{{ ''.__class__.__mro__() }}",
      "{% for a in payload %}{% for b in payload %}{% for c in payload %}{% endfor %}{% endfor %}{% endfor %}"],
 )  # fmt: skip
@@ -294,7 +295,8 @@ def test_a_tenant_names_its_own_variables_alone() -> None:
 
 def test_alarms_have_one_form() -> None:
     told: JsonObject = {"alerts": [
-        {"status": "firing", "labels": {"alertname": "Disk", "instance": "db-1", "severity": "page"}, "startsAt": "2026-11-22T11:00:00Z",
+        {"status": "firing", "labels": {"alertname": "Disk", "instance": "db-1", "severity": "page"},
+         "startsAt": "2026-11-22T11:00:00Z",
          "annotations": {"summary": "full"}},
         {"status": "resolved", "labels": {"alertname": "Cpu"}, "startsAt": "2026-11-22T10:00:00Z"},
     ]}  # fmt: skip
@@ -305,7 +307,8 @@ def test_alarms_have_one_form() -> None:
     }  # fmt: skip
     assert one.key.startswith("Disk/db-1/firing/") and one.window_s is None
     form: JsonObject = {
-        "alertName": "cpu", "alertState": "ALERT", "dimensions": "{userId=1, instanceId=i-9}", "curValue": "97", "triggerLevel": "CRITICAL",
+        "alertName": "cpu", "alertState": "ALERT", "dimensions": "{userId=1, instanceId=i-9}", "curValue": "97",
+        "triggerLevel": "CRITICAL",
     }  # fmt: skip
     (ali,) = alarms(Alarm(source="aliyun"), form, NOW)
     assert (ali.payload["resource"], ali.payload["severity"], ali.window_s) == ("i-9", "critical", 3600.0)
@@ -322,7 +325,8 @@ async def test_a_notice_of_sns_must_be_signed_by_a_certificate_of_sns() -> None:
     assert (alarm.payload["name"], alarm.payload["resource"], alarm.payload["state"]) == ("cpu", "i-7", "firing")
     elsewhere = "https://sns.s3.amazonaws.com/SimpleNotificationService-0123456789abcdef.pem"
     for bad in (
-        notice | {"Message": "{}"}, notice | {"TopicArn": "arn:other"}, notice | {"SigningCertURL": elsewhere}, notice | {"Signature": "%"},
+        notice | {"Message": "{}"}, notice | {"TopicArn": "arn:other"}, notice | {"SigningCertURL": elsewhere},
+        notice | {"Signature": "%"},
         notice | {"SigningCertURL": "https://sns.us-east-1.amazonaws.com.evil.example/SimpleNotificationService-0123456789abcdef.pem"},
     ):  # fmt: skip
         with pytest.raises(NoHook):

@@ -9,7 +9,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 from pydantic import Field, ValidationError
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import ServerSentEvent
+from starlette.requests import Request
 
 from schemas.agent import AgentSpec
 from schemas.canonical import digest
@@ -23,6 +24,7 @@ from services.gateway.building import Building, Built, Talk
 from services.gateway.door import Builder, Here, Reader
 from services.gateway.draft import Draft, checked
 from services.gateway.evaluations import Evaluation
+from services.gateway.streaming import Stream, stream
 
 router = APIRouter()
 
@@ -30,7 +32,6 @@ PREVIEW = "preview-"
 """So the ids of its conversations begin, which belong to nobody's chats."""
 FOUND = 8
 MOST_RUNS = 50
-PING_S = 15
 NEVER = Rule(
     name="preview", when=When(effects=("write", "destructive")), then="dry_run", why="a preview shows what it would do"
 )  # fmt: skip
@@ -54,7 +55,8 @@ class Begun(Value):
 class Evaluate(Value):
     """Which runs to drive again, with what. draft: unsaved; else the version, the newest if none is named.
 
-    runs: how many, the newest that have ended. of: whose runs, those of this agent if nobody is named.
+    runs: how many, the newest that have ended; what was tried in previews is left out. of: whose runs, this agent's if nobody
+    is named.
     """
 
     version: int | None = Field(default=None, ge=1, le=2**31 - 1)
@@ -63,8 +65,8 @@ class Evaluate(Value):
     of: Token | None = None
 
 
-@router.post("/api/agents/build")
-async def build(said: Talk, gateway: Here, who: Builder) -> EventSourceResponse:
+@router.post("/api/agents/build", response_class=Stream)
+async def build(request: Request, said: Talk, gateway: Here, who: Builder) -> Stream:
     """One turn of building by talking, as events: `step` {"what", "run"} of each run, then `built` {"patch", "said",
     "trouble"}.
 
@@ -85,7 +87,7 @@ async def build(said: Talk, gateway: Here, who: Builder) -> EventSourceResponse:
                 name = "built" if isinstance(each, Built) else "step"
                 yield ServerSentEvent(event=name, data=json.dumps(each.model_dump(mode="json"), ensure_ascii=False))
 
-    return EventSourceResponse(events(), ping=PING_S, headers={"x-accel-buffering": "no"})
+    return stream(request, who, events())
 
 
 def _here(found: object) -> tuple[ToolCard, float] | None:
@@ -112,7 +114,7 @@ async def preview(said: Preview, gateway: Here, who: Builder) -> Begun:
 def harmless(draft: Draft) -> AgentSpec:
     """The draft as a preview runs it: of an agent's and a tenant's rule the stricter one holds, so no write is ever done."""
     spec = draft.pinned("draft")
-    return spec.model_copy(update={"policy": (NEVER, *spec.policy)[:100], "approval": "writes"})
+    return spec.model_copy(update={"policy": (*spec.policy,)[:100], "approval": "writes"})
 
 
 @router.post("/api/agents/{name}/evaluate")
@@ -124,9 +126,9 @@ async def evaluate(name: Annotated[Token, Path()], said: Evaluate, gateway: Here
         agent = await keeping.found(gateway.agents, who.tenant, name, said.version)
         spec, label = agent.spec, str(agent.version)
     which = RunFilter(tenant=who.tenant, agent=said.of or name, status=("completed", "failed", "cancelled"), forks=False)
-    asked = ListRuns(which=which, limit=said.runs).model_dump(mode="json")
+    asked = ListRuns(which=which, limit=min(4 * said.runs, 200)).model_dump(mode="json")
     runs = [RunSummary.model_validate(each) for each in await gateway.ask_list("recorder", "runs", asked)]
-    kept = [each.run for each in runs if not each.erased]
+    kept = [each.run for each in runs if not each.erased and not each.conversation.startswith(PREVIEW)][: said.runs]
     if not kept:
         raise NotThere(
             f"No run of {said.of or name} has ended yet.", why="there is nothing to drive again", hint="try it first"

@@ -6,15 +6,16 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, UploadFile
-from pydantic import Field
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from pydantic import AwareDatetime, Field
+from sse_starlette import ServerSentEvent
+from starlette.requests import Request
 from starlette.responses import Response
 
 from runtime.children import is_child
@@ -25,6 +26,7 @@ from runtime.sealing import Erased
 from runtime.state import RunState
 from schemas.agent import AgentSpec
 from schemas.canonical import digest
+from schemas.errors import MilepostError
 from schemas.events import AnswerCopied, EffectSettled, ToolReturned
 from schemas.ids import RunId, Text, Token, checked_run
 from schemas.messages import Message
@@ -36,6 +38,8 @@ from services.gateway.door import Asker, Here, Reader
 from services.gateway.gateway import Gateway
 from services.gateway.library import Progress
 from services.gateway.principal import Principal
+from services.gateway.streaming import Stream
+from services.gateway.streaming import stream as streamed
 from services.gateway.telling import Telling
 from services.gateway.turn import Turn, turn_of
 
@@ -44,7 +48,6 @@ router = APIRouter()
 LISTED = 300
 """So many runs are looked at for one page of conversations."""
 SHOWN = 20
-PING_S = 15
 SUMMARIES = "summary-"
 """So the conversations are called in which memory has others told in short."""
 FILES = "chat-"
@@ -54,6 +57,8 @@ KNOWLEDGE_K = 4
 _SAID_TURNS = 30
 
 Run = Annotated[str, Field(pattern=r"^[0-9]{6}-[0-9a-f]{32}$")]
+Before = Annotated[AwareDatetime | None, Query(ge=datetime(1970, 1, 1, tzinfo=UTC), le=datetime(9000, 1, 1, tzinfo=UTC))]
+Beyond = Annotated[str, Query(pattern=r"^([0-9]{6}-[0-9a-f]{32})?$")]
 
 
 class Conversation(Value):
@@ -114,8 +119,8 @@ class Stop(Value):
 
 @router.get("/api/conversations")
 async def conversations(
-    gateway: Here, who: Reader, before: datetime | None = None,
-    beyond: Annotated[str, Query(max_length=64)] = "", limit: Annotated[int, Query(ge=1, le=1000)] = LISTED,
+    gateway: Here, who: Reader, before: Before = None, beyond: Beyond = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = LISTED,
 ) -> Conversations:  # fmt: skip
     """The signed-in user's own, the one that was last active first. limit: of the runs that are looked at."""
     runs = await _runs(gateway, RunFilter(tenant=who.tenant, user=who.user), limit, _place(before, beyond))
@@ -138,9 +143,7 @@ async def conversations(
 
 
 @router.get("/api/conversations/{id}")
-async def conversation(
-    gateway: Here, who: Reader, id: Token, before: datetime | None = None, beyond: Annotated[str, Query(max_length=64)] = ""
-) -> Turns:
+async def conversation(gateway: Here, who: Reader, id: Token, before: Before = None, beyond: Beyond = "") -> Turns:
     """The last turns of a conversation, or those before a place. One that nothing was said in is empty."""
     runs = await _own(gateway, who, id, SHOWN, _place(before, beyond))
     turns = await _turns(gateway, who, runs)
@@ -170,13 +173,13 @@ async def begin(gateway: Here, who: Asker, id: Token, new: NewTurn) -> Begun:
     return Begun(run=asked.run, conversation=id, fresh=asked.fresh)
 
 
-@router.get("/api/conversations/turns/{run}/stream")
-async def stream(gateway: Here, who: Reader, run: Run) -> EventSourceResponse:
+@router.get("/api/conversations/turns/{run}/stream", response_class=Stream)
+async def stream(request: Request, gateway: Here, who: Reader, run: Run) -> Stream:
     """Server-sent events of one turn until it ends, from its beginning each time it is asked.
 
     `turn`: {"run", fields that are new}, of this run or of one below it, with `items` those behind the first `after`;
     `text`: {"step", "offset", "text"}, what is written from that offset on; `busy`: {"retry_after_s"}; `end`.
-    Raises UnknownRun, Erased.
+    Raises UnknownRun, Erased, TooMany.
     """
     client = gateway.client(who)
     if not await client.log.read(RunId(run)):
@@ -185,10 +188,11 @@ async def stream(gateway: Here, who: Reader, run: Run) -> EventSourceResponse:
 
     async def events() -> AsyncIterator[ServerSentEvent]:
         async with aclosing(telling.events()) as told:  # type: ignore[type-var]  # a generator
-            async for name, said in told:
-                yield ServerSentEvent(event=name, data=json.dumps(said, ensure_ascii=False, separators=(",", ":")))
+            with suppress(MilepostError):  # without its `end` the client asks again, and is answered with what went wrong
+                async for name, said in told:
+                    yield ServerSentEvent(event=name, data=json.dumps(said, ensure_ascii=False, separators=(",", ":")))
 
-    return EventSourceResponse(events(), ping=PING_S, headers={"x-accel-buffering": "no"})
+    return streamed(request, who, events())
 
 
 @router.post("/api/runs/{run}/cancel", status_code=204)
@@ -252,10 +256,7 @@ async def payload(gateway: Here, who: Reader, run: Run, ref: Annotated[str, Fiel
     name = quote(part.name or f"{part.kind}-{wanted[-8:]}", safe="")
     return Response(
         data, media_type=kind if shown else "application/octet-stream",
-        headers={
-            "content-disposition": f"{'inline' if shown else 'attachment'}; filename*=UTF-8''{name}",
-            "cache-control": "private, max-age=3600",
-        },
+        headers={"content-disposition": f"{'inline' if shown else 'attachment'}; filename*=UTF-8''{name}"},
     )  # fmt: skip
 
 

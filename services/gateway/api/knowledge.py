@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, File, Path, Query, UploadFile
 from pydantic import Field
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import ServerSentEvent
+from starlette.requests import Request
 
 from runtime.timeline import short
 from schemas.canonical import Json
@@ -22,6 +24,7 @@ from schemas.tools import Value
 from services.gateway.answers import NotThere
 from services.gateway.door import Asker, Builder, Here, Reader
 from services.gateway.gateway import Gateway
+from services.gateway.streaming import Stream, stream
 
 router = APIRouter()
 
@@ -182,24 +185,25 @@ async def documents(
     return Documents(documents=tuple(found), after=found[-1].id if found else None)
 
 
-@router.post("/api/knowledge/{collection}/documents", response_class=EventSourceResponse)
-async def upload(gateway: Here, who: Asker, collection: Name, file: Annotated[UploadFile, File()]) -> EventSourceResponse:
+@router.post("/api/knowledge/{collection}/documents", response_class=Stream)
+async def upload(request: Request, gateway: Here, who: Asker, collection: Name, file: Annotated[UploadFile, File()]) -> Stream:
     """Put a document in; answered with events `progress` until its state is added, unchanged, skipped or refused.
 
-    An event `error` (what, why, hint) ends it when a server is away.
+    An event `error` (what, why, hint) ends it when a server is away. Raises TooMany.
     """
 
     async def events() -> AsyncIterator[ServerSentEvent]:
         try:
             async with _room:
-                content = await file.read()
-                async for progress in gateway.library.add(who.tenant, collection, file.filename or "", content):
-                    yield ServerSentEvent(event="progress", data=progress.model_dump_json())
+                added = gateway.library.add(who.tenant, collection, file.filename or "", await file.read())
+                async with aclosing(added) as told:  # type: ignore[type-var]  # a generator
+                    async for progress in told:
+                        yield ServerSentEvent(event="progress", data=progress.model_dump_json())
         except MilepostError as error:
             said = {"what": error.what, "why": error.why, "hint": error.hint}
             yield ServerSentEvent(event="error", data=json.dumps(said))
 
-    return EventSourceResponse(events(), headers={"x-accel-buffering": "no"})
+    return stream(request, who, events())
 
 
 @router.delete("/api/knowledge/{collection}/documents/{id}")

@@ -5,6 +5,7 @@ What is the machine's (processes, queues, disk) is told to the stack's own tenan
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -26,6 +27,8 @@ router = APIRouter()
 
 MINUTES = 15
 _LOOKED_AT = 500
+_OWN_LANES = ("main", "builtin")
+"""Lanes of the stack itself; others are named after what tenants imported."""
 
 LetterId = Annotated[str, Path(pattern=r"^[0-9]{1,18}$")]
 KeyId = Annotated[str, Path(pattern=r"^[0-9a-f]{1,64}$")]
@@ -121,16 +124,17 @@ class MadeKey(Key):
 @router.get("/api/system")
 async def system(gateway: Here, who: Reader) -> System:
     """How the stack is now. Raises Unreachable."""
-    machinery, own = gateway.machinery, who.tenant == gateway.local.tenant
-    found = System(at=gateway.clock.now(), version=gateway.version, machine=own, services=tuple(await machinery.services()))
-    if not own:
-        lanes = {"main", "builtin"}
-        return found.model_copy(update={"services": tuple(each for each in found.services if each.lane in lanes)})
-    machine = {
-        "processes": tuple(await machinery.processes()), "queues": tuple(await machinery.queues()),
-        "gpus": tuple(await machinery.gpus()), "dead": await machinery.dead_count(),
-    }  # fmt: skip
-    return found.model_copy(update=machine)
+    machinery, now = gateway.machinery, gateway.clock.now()
+    if who.tenant != gateway.local.tenant:
+        services = tuple(each for each in await machinery.services() if each.lane in _OWN_LANES)
+        return System(at=now, version=gateway.version, machine=False, services=services)
+    told, processes, queues, gpus, dead = await asyncio.gather(
+        machinery.services(), machinery.processes(), machinery.queues(), machinery.gpus(), machinery.dead_count()
+    )
+    return System(
+        at=now, version=gateway.version, machine=True, services=tuple(told), processes=tuple(processes),
+        queues=tuple(queues), gpus=tuple(gpus), dead=dead,
+    )  # fmt: skip
 
 
 @router.get("/api/system/activity")

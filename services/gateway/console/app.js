@@ -42,6 +42,7 @@ const PAGES = [
   ["knowledge", /^\/knowledge(?:\/(?<collection>[\w-]+))?$/, () => import("./pages/knowledge.js")],
   ["agents", /^\/agents$/, () => import("./pages/agents.js")],
   ["agents", /^\/agents\/(?<agent>[\w-]+)$/, () => import("./pages/agent.js")],
+  ["agents", /^\/triggers$/, () => import("./pages/triggers.js")],
   ["system", /^\/system$/, () => import("./pages/system.js")],
 ];
 const NAV = ["chat", "runs", "approvals", "tools", "knowledge", "agents", "system"];

@@ -14,7 +14,6 @@ from schemas.commands import AskPerson, RequestApproval
 from schemas.ids import CommandId, RunId
 from schemas.messages import Message, Output, Sampling
 from schemas.tools import ToolCard
-from services.gateway.agents import spec_named
 from services.gateway.answers import Conflict, NotThere
 from services.gateway.asking import decision_of, filled
 from services.gateway.caller_tools import RESULT
@@ -22,6 +21,7 @@ from services.gateway.gateway import Gateway
 from services.gateway.openai import words
 from services.gateway.openai.course import Approvals, Course
 from services.gateway.openai.ids import read_name
+from services.gateway.openai.specs import Specs
 from services.gateway.openai.spoken import Spoken, Told, Unfit, last_words, results_at_the_end, told
 from services.gateway.openai.waiting import Tree, Waiting, read_tree
 from services.gateway.principal import Principal
@@ -59,7 +59,7 @@ class Wanted:
     key: str | None = None
 
 
-async def course_of(gateway: Gateway, who: Principal, wanted: Wanted) -> Course:
+async def course_of(gateway: Gateway, specs: Specs, who: Principal, wanted: Wanted) -> Course:
     """Begin what is wanted, or go on with it. Raises Unfit, NotThere, Conflict, NotPermitted, NotAllowed, Unreachable."""
     client = gateway.client(who)
     results = results_at_the_end(wanted.spoken)
@@ -69,19 +69,21 @@ async def course_of(gateway: Gateway, who: Principal, wanted: Wanted) -> Course:
         raise NotThere(f"Nothing waits for the approval {lost.call[:100]}.", hint="it was answered, or its run has ended")
     if found := await _replied(gateway, client, who, wanted):
         return found
-    spec = await spec_named(gateway.agents, who.tenant, wanted.model, gateway.models)
+    spec = await specs.named(who.tenant, wanted.model)
     said = told(wanted.spoken)
     request = said if wanted.conversation is None else Told(said.instructions, said.task, _after(said.said))
     conversation = wanted.conversation
     if wanted.before is not None:
         request, conversation = await _after_run(client, who, request, wanted.before)
+    for run in _unanswered(wanted.spoken):
+        await _give_up(client, who, run)
     agent = agent_of(spec, request.instructions, wanted.shape)
     brought = brought_of(wanted.shape)
     asked = await client.ask(
         request.task, agent=agent, conversation=conversation, key=wanted.key, said=request.said, brought=brought
     )  # fmt: skip
     if not asked.fresh:
-        await _same(client, asked, request, agent, brought)
+        await _same(client, asked, request, agent.name, brought)
     return Course(client, asked.run, approvals=wanted.approvals)
 
 
@@ -135,10 +137,7 @@ async def _after_run(client: Client, who: Principal, said: Told, before: RunId) 
     request = state.request
     if request is None or request.user != who.user:
         raise UnknownRun(f"There is no run {before}.")
-    waits = (await read_tree(client, before)).waits
-    if any(words.may_answer(each, who) for each in waits.all):
-        with suppress(TooLate):
-            await client.cancel(before, reason="its user talked on")
+    await _give_up(client, who, before)
     if not request.said:
         return said, request.conversation
     turn = [Message(role="user", content=request.task, origin="user", part="history")]
@@ -148,14 +147,29 @@ async def _after_run(client: Client, who: Principal, said: Told, before: RunId) 
     return Told(said.instructions, said.task, (*told_before, *turn, *said.said)), None
 
 
-async def _same(client: Client, asked: Asked, said: Told, agent: AgentSpec, brought: tuple[ToolCard, ...]) -> None:
-    """Raises Conflict where the key was another request's."""
+async def _same(client: Client, asked: Asked, said: Told, agent: str, brought: tuple[ToolCard, ...]) -> None:
+    """Raises Conflict where the key was another request's; the agent may have been changed since."""
     request = (await client.state(asked.run)).request
     now = (client.user, said.task, agent, said.said, brought)
-    if request and (request.user, request.task, request.agent, request.said, request.brought) != now:
+    if request and (request.user, request.task, request.agent.name, request.said, request.brought) != now:
         raise Conflict(
             "This idempotency key belongs to another request.", why=f"it began run {asked.run}", hint="send a key of its own"
         )
+
+
+def _unanswered(spoken: Sequence[Spoken]) -> set[RunId]:
+    """The runs of calls that the client tells of, and of which it says no result."""
+    answered = {each.call for each in spoken}
+    calls = (call for each in spoken for call in each.calls if call.id not in answered)
+    return {name.run for call in calls if (name := read_name("call", call.id))}
+
+
+async def _give_up(client: Client, who: Principal, run: RunId) -> None:
+    """Cancel a run of this user that waits for what they could have answered, and did not."""
+    tree = await _own(client, who, run)
+    if tree and any(words.may_answer(each, who) for each in tree.waits.all):
+        with suppress(TooLate):
+            await client.cancel(run, reason="its user talked on")
 
 
 # --- what goes on ---

@@ -46,6 +46,7 @@ from services.gateway.openai.beginning import APPROVE, Shape, Wanted, course_of
 from services.gateway.openai.course import Approvals, Course, Ended, Stopped, Tally, Text
 from services.gateway.openai.ids import call_id
 from services.gateway.openai.plan import plan_of
+from services.gateway.openai.specs import specs_of
 from services.gateway.openai.spoken import MESSAGES, Call, Spoken, Unfit
 from services.gateway.openai.waiting import Waiting, Waits
 from services.gateway.principal import Principal
@@ -221,7 +222,7 @@ async def chat_completions(
     asked: ChatRequest, request: Request, gateway: Here, who: Asker, key: Key = None, on_disconnect: OnDisconnect = "continue"
 ) -> Response:
     """An answer to a chat, whole or as server-sent events. Raises Unfit, NotThere, Conflict, NotPermitted, RunEnded."""
-    course = await course_of(gateway, who, asked.wanted(key))
+    course = await course_of(gateway, specs_of(request), who, asked.wanted(key))
     telling = Telling(gateway, who, asked, course)
     headers = headers_of(gateway, course.run)
     if asked.stream:

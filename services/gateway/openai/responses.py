@@ -45,6 +45,7 @@ from services.gateway.openai.beginning import Shape, Wanted, course_of
 from services.gateway.openai.course import Course
 from services.gateway.openai.ids import Named, read_name
 from services.gateway.openai.items import Item, together
+from services.gateway.openai.specs import specs_of
 from services.gateway.openai.spoken import MESSAGES, Spoken, Unfit
 from services.gateway.openai.telling import Telling
 from services.gateway.openai.waiting import read_tree
@@ -126,7 +127,7 @@ class ResponsesRequest(Strict):
     truncation: object = None
     reasoning: object = None
     service_tier: object = None
-    user: object = None
+    user: Words | None = None
     safety_identifier: object = None
     prompt_cache_key: object = None
     prompt_cache_retention: object = None
@@ -177,10 +178,11 @@ async def create(
 ) -> Response:  # fmt: skip
     """An answer, whole or as server-sent events. Raises Unfit, NotThere, Conflict, NotPermitted."""
     try:
-        course = await course_of(gateway, who, asked.wanted(key))
+        course = await course_of(gateway, specs_of(request), who, asked.wanted(key))
     except UnknownRun as error:
         raise NotThere(f"There is no response {asked.previous_response_id}.", why=error.why) from error
-    told = Telling(gateway, who, course, telling.echoed(asked.model_dump(mode="json", by_alias=True)))
+    repeated = asked.model_dump(mode="json", by_alias=True, include=telling.REPEATED)
+    told = Telling(gateway, who, course, telling.echoed(repeated))
     headers = headers_of(gateway, course.run)
     if asked.stream:
         return stream(request, who, _events(told, on_disconnect), headers)
@@ -254,11 +256,11 @@ def _as_asked(request: RunRequested) -> JsonObject:
         {"type": "function", "name": card.name, "description": card.description, "parameters": card.parameters, "strict": None}
         for card in request.brought
     ]  # fmt: skip
-    sampling = request.agent.sampling
+    agent, sampling = request.agent, request.agent.sampling
     said: JsonObject = {
-        "model": request.agent.model if request.agent.name == BARE else request.agent.name, "instructions": request.agent.instructions or None, "tools": tools,
+        "model": agent.model if agent.name == BARE else agent.name, "instructions": agent.instructions or None, "tools": tools,
         "temperature": sampling.temperature, "top_p": sampling.top_p, "max_output_tokens": sampling.max_tokens,
-        "parallel_tool_calls": request.agent.manner.parallel,
+        "parallel_tool_calls": agent.manner.parallel,
     }  # fmt: skip
     return telling.echoed(said)
 

@@ -19,15 +19,16 @@ from services.gateway.principal import Principal
 SERVER = "milepost"
 """The label under which approvals are told."""
 
-_REPEATED = (
+REPEATED = {
     "model", "instructions", "metadata", "tools", "tool_choice", "parallel_tool_calls", "temperature", "top_p",
-    "max_output_tokens", "previous_response_id", "max_tool_calls", "user",
-)  # fmt: skip
+    "max_output_tokens", "previous_response_id", "max_tool_calls", "user", "text",
+}  # fmt: skip
+"""The fields of a request that its response has, too."""
 
 
 def echoed(request: JsonObject) -> JsonObject:
     """What a response repeats of its request, with what clients expect where nothing was said."""
-    said = {name: request.get(name) for name in _REPEATED}
+    said = {name: request.get(name) for name in sorted(REPEATED)}
     if said["parallel_tool_calls"] is None:
         said["parallel_tool_calls"] = False
     said["tools"] = said["tools"] or []

@@ -19,7 +19,7 @@ class BadTrigger(MilepostError):
 
 def read_trigger(raw: bytes, called: str = "the text") -> Trigger:
     """The trigger that a text holds. Raises BadTrigger, which names the field."""
-    name = called[:1].upper() + called[1:]
+    name = "The text" if called == "the text" else called
     if len(raw) > LIMIT:
         raise BadTrigger(f"{name} is too long.", why=f"it has {len(raw)} bytes, {LIMIT} may be")
     try:

@@ -21,13 +21,15 @@ style("/pages/agent.css");
 
 const SPEC = { instructions: "", model: "default", tools: [], tool_k: 3, collections: ["default"], knowledge_k: 2, approval: "writes",
   sampling: { temperature: 0, top_p: 1, top_k: 0, seed: 0, max_tokens: 512 }, budget: { steps: 8, calls: 16, deadline_s: 600, approval_s: 3600, history_tokens: 800 } };
-const BLANK = { name: "", title: "", description: "", picture: "🤖", suggestions: [], spec: SPEC };
+const BLANK = { name: "", title: "", description: "", picture: "", suggestions: [], spec: SPEC };
 const NARROW = ["talk", "form", "preview", "yaml", "versions", "evaluate", "publish"], WIDE = ["form", "yaml", "versions", "evaluate", "publish"];
 
 const draftOf = ({ name, title, description, picture, suggestions, spec }) => ({ name, title, description, picture, suggestions, spec: { ...spec, name: undefined, version: undefined } });
 const same = (a, b) => JSON.stringify(clean(a)) === JSON.stringify(clean(b));
 const clean = (draft) => ({ ...draft, suggestions: draft.suggestions.map((each) => each.trim()).filter(Boolean), title: draft.title.trim() });
 const sorted = (value) => (value && typeof value === "object" && !Array.isArray(value) ? Object.fromEntries(Object.keys(value).sort().filter((key) => value[key] !== undefined).map((key) => [key, sorted(value[key])])) : value);
+
+const slug = (title) => title.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 40);
 
 function stored(key) {
   try {
@@ -70,15 +72,16 @@ function useGuard(dirty, onLeaving) {
   }, [dirty]);
 }
 
-function SaveDialog({ onClose, onSave, busy, error, name }) {
-  const [note, setNote] = useState("");
+function SaveDialog({ onClose, onSave, busy, error, given, isNew }) {
+  const [note, setNote] = useState(""), [name, setName] = useState(given), first = useRef(null);
+  useEffect(() => first.current.focus(), []);
   const submit = (event) => {
     event.preventDefault();
-    onSave(note.trim());
+    onSave(name, note.trim());
   };
   return html`<${Dialog} title=${say("ag.save title")} onClose=${onClose}><form class="stack" onSubmit=${submit}>
-    <p class="mono">${name}</p>
-    <${Field} label=${say("ag.note")} hint=${say("ag.note hint")}>${(id) => html`<input id=${id} maxlength="500" autofocus value=${note} onInput=${(event) => setNote(event.target.value)} />`}<//>
+    ${isNew ? html`<${Field} label=${say("ag.f.name")} hint=${say("ag.f.name hint")}>${(id) => html`<input id=${id} class="mono" required maxlength="64" pattern="[A-Za-z0-9_\\-]+" value=${name} onInput=${(event) => setName(event.target.value)} />`}<//>` : html`<p class="mono">${name}</p>`}
+    <${Field} label=${say("ag.note")} hint=${say("ag.note hint")}>${(id) => html`<input id=${id} ref=${first} maxlength="500" value=${note} onInput=${(event) => setNote(event.target.value)} />`}<//>
     <${Trouble} error=${error} />
     <div class="row"><button class="primary" disabled=${busy}>${say("ag.save")}</button>${error?.status === 409 && html`<button type="button" onClick=${() => location.reload()}>${say("ag.reload")}</button>`}</div>
   </form><//>`;
@@ -89,7 +92,7 @@ function Editor({ found, again }) {
   const key = `agent draft ${found?.name ?? ""}`;
   const [kept] = useState(() => stored(key));
   const [draft, setDraft] = useState(kept?.draft && !same(kept.draft, base) ? kept.draft : base);
-  const [restored, setRestored] = useState(draft !== base ? kept.at : null);
+  const [restored, setRestored] = useState(() => (draft !== base ? kept.at : null));
   const [turns, setTurns] = useState([]), [evaluation, setEvaluation] = useState(null);
   const [tab, setTab] = useState(isNew ? "talk" : "form"), [saving, setSaving] = useState(false), [said, setSaid] = useState(""), [leaving, setLeaving] = useState(null);
   const narrow = useNarrow(1100), mine = may("build"), named = useRef(!isNew);
@@ -101,11 +104,11 @@ function Editor({ found, again }) {
   }, [draft, dirty]);
   useGuard(dirty, setLeaving);
   const change = (values, by) => {
-    if (by === "name") named.current = true;
-    setDraft((before) => ({ ...before, ...values }));
+    if (by === "name") named.current = Boolean(values.name);
+    const name = by === "title" && isNew && !named.current ? { name: slug(values.title) } : {};
+    setDraft((before) => ({ ...before, ...name, ...values }));
   };
-  const [save, { busy, error, clear }] = useWork(async (note) => {
-    const name = draft.name || "agent";
+  const [save, { busy, error, clear }] = useWork(async (name, note) => {
     const kept = await put(`/api/agents/${name}`, { ...clean(draft), name, note, based_on: isNew ? 0 : found.built_in ? 0 : found.version });
     localStorage.removeItem(key);
     setSaving(false);
@@ -149,7 +152,7 @@ function Editor({ found, again }) {
   return html`<div class="page agent-page">
     <header>
       <div class="row grow"><a class="button quiet icon-only back" href="/agents" aria-label=${say("ag.back")} title=${say("ag.back")}><${Icon} name="right" /></a>
-        <${Picture} picture=${draft.picture} /><div class="grow"><h1 class="cut">${draft.title || draft.name || say("ag.unnamed")}</h1>
+        <${Picture} picture=${draft.picture} title=${draft.title || draft.name} /><div class="grow"><h1 class="cut">${draft.title || draft.name || say("ag.unnamed")}</h1>
         <p class="row faint">${!isNew && html`<span class="mono">${found.name}</span>`}
           ${found && !found.built_in && html`<span>v${found.version}</span>`}
           ${found?.built_in ? html`<${Badge}>${say("ag.built in")}<//>` : found?.serves ? html`<${Badge} kind="good">${found.serves === found.version ? say("ag.published") : say("ag.published v", { n: found.serves })}<//>` : !isNew && html`<${Badge}>${say("ag.draft")}<//>`}
@@ -169,7 +172,7 @@ function Editor({ found, again }) {
         <div class="column middle panel"><${Tabs} tabs=${tabs.map((each) => [each, say(`ag.${each}`)])} chosen=${shown} onChoose=${setTab} label=${say("ag.parts")} /><div class="scroll" key=${shown}>${middle[shown]()}</div></div>
         ${mine && html`<div class="column panel"><h2>${say("ag.preview")}</h2>${preview}</div>`}
       </div>`}
-    ${saving && html`<${SaveDialog} name=${draft.name || "agent"} onClose=${() => setSaving(false)} onSave=${save} busy=${busy} error=${error} />`}
+    ${saving && html`<${SaveDialog} given=${draft.name} isNew=${isNew} onClose=${() => setSaving(false)} onSave=${save} busy=${busy} error=${error} />`}
     ${leaving && html`<${Dialog} title=${say("ag.leave")} onClose=${() => setLeaving(null)}><p>${say("ag.leave why")}</p>
       <div class="row"><button class="primary" onClick=${() => go(leaving)}>${say("ag.leave yes")}</button><button onClick=${() => setLeaving(null)}>${say("ag.stay")}</button></div><//>`}
   </div>`;

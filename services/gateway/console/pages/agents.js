@@ -15,7 +15,7 @@ style("/pages/agent.css");
 function Card({ agent }) {
   return html`<li class="card agent-card">
     <a class="over" href=${`/agents/${agent.name}`} aria-label=${`${say("ag.edit")} ${agent.title || agent.name}`}></a>
-    <div class="row head"><${Picture} picture=${agent.picture} size=${40} />
+    <div class="row head"><${Picture} picture=${agent.picture} title=${agent.title || agent.name} size=${40} />
       <div class="grow"><h2 class="cut">${agent.title || agent.name}</h2><p class="faint mono cut">${agent.name}</p></div></div>
     <p class="soft about">${agent.description}</p>
     <footer class="row apart">

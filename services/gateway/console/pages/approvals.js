@@ -72,7 +72,7 @@ function Waiting({ data, again }) {
     setTimeout(() => latest.current.move(0));
   };
   if (!shown.length) return html`<${Empty} title=${say("queue: empty")}><p>${say("queue: empty how")}</p><p>${say("queue: empty try")} <a href="/">${say("queue: to chat")}</a></p><//>`;
-  return html`<p class="hint">${say("queue: keys")}</p>
+  return html`<p class="hint keys">${say("queue: keys")}</p>
     <ul class="queue" ref=${at}>${shown.map((each) => html`<li key=${keyOf(each)} data-card=${keyOf(each)} tabindex="0">
       ${"scopes" in each ? html`<${ApprovalCard} approval=${each} context onDecided=${() => decided(each)} start=${steps[keyOf(each)]} onStep=${(step) => setSteps({ ...steps, [keyOf(each)]: step })} />`
         : html`<${QuestionCard} question=${each} context onAnswered=${() => decided(each)} />`}</li>`)}</ul>

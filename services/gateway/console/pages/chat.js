@@ -41,7 +41,7 @@ function useAgents() {
   }, [data]);
 }
 
-const called = (agent) => agent.title || (agent.name === "assistant" ? say("chat: assistant") : agent.name);
+const called = (agent) => (agent.title && !agent.built_in ? agent.title : agent.name === "assistant" ? say("chat: assistant") : agent.name);
 
 // Follows what is written as long as the reader is at the end; scrolling up leaves them in peace.
 function useFollow(key) {
@@ -86,7 +86,7 @@ export default function Chat({ conversation }) {
   if (!conversation && (!fresh.current || fresh.current.used)) fresh.current = { id: newConversation(), used: false };
   if (conversation && fresh.current?.id === conversation) fresh.current.used = true;
   const id = conversation ?? fresh.current.id;
-  const talk = useTalk(id, !conversation || fresh.current?.id === conversation);
+  const talk = useTalk(id, !conversation);
   const agents = useAgents();
   const history = useHistory();
   const [chosen, setChosen] = useState(null);
@@ -97,7 +97,7 @@ export default function Chat({ conversation }) {
   const turns = talk.all(), running = turns.some((each) => !isOver(each));
   const name = chosen ?? route.value.query.agent ?? (talk.agent || "assistant");
   const agent = agents.find((each) => each.name === name) ?? { name };
-  const face = (turn) => agents.find((each) => each.name === turn.agent) ?? { title: turn.agent === "assistant" ? say("chat: assistant") : turn.agent };
+  const face = (turn) => agents.find((each) => each.name === turn.agent) ?? { name: turn.agent };
 
   useEffect(() => {
     setChosen(null);
@@ -165,7 +165,7 @@ export default function Chat({ conversation }) {
           ${!talk.loading && !turns.length && !talk.sending && html`<${Welcome} agent=${agent} onAsk=${send} />`}
           ${turns.map((turn) => html`<article key=${turn.run} class="turn" data-testid="turn">
             <${Question} task=${turn.task} began=${turn.began} onEdit=${may("ask") && isOver(turn) ? (text) => branch(turn, text) : null} />
-            <${Reply} turn=${turn} talk=${talk} agent=${face(turn)} onRetry=${may("ask") ? () => branch(turn, turn.task) : null} />
+            <${Reply} turn=${turn} talk=${talk} agent=${face(turn)} called=${called(face(turn))} onRetry=${may("ask") ? () => branch(turn, turn.task) : null} />
           </article>`)}
           ${talk.sending && html`<article class="turn"><${Question} task=${talk.sending.task} /><${Loading} /></article>`}
           <${Trouble} error=${talk.error} />

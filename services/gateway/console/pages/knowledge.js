@@ -125,7 +125,7 @@ export default function Knowledge({ collection }) {
     ${loading && !data ? html`<${Loading} />` : html`<div class="split" onDragOver=${over(true)} onDragLeave=${over(false)} onDrop=${drop}>
       <${Shelves} collections=${shown} chosen=${name} onNew=${() => setNaming(true)} />
       <section class="stack grow" aria-label=${name}>
-        <${Uploads} uploads=${uploads} />
+        ${!(document || settled.trim()) && html`<${Uploads} uploads=${uploads} />`}
         ${body()}
         ${may("ask") && !document && !settled.trim() && html`<p class="drop faint">${say("kn.drop", { name })}</p>`}
       </section></div>`}

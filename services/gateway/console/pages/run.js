@@ -64,6 +64,7 @@ const TABS = ["timeline", "events", "tree", "prompt", "replay", "receipt"];
 function useRun(run) {
   const [state, setState] = useState({ view: null, error: null });
   const load = useCallback(async () => {
+    if (!run) return; // the address is another page's already
     try {
       const view = await get(`/api/runs/${run}${query({ language: language.value })}`);
       setState({ view, error: null });

@@ -1,5 +1,5 @@
 // The stack as it is: processes, services, queues, charts of the last quarter of an hour, models, dead letters, keys, storage.
-import { html, useEffect, useState } from "../vendor/preact.js";
+import { html, useMemo } from "../vendor/preact.js";
 import { bytes, duration, number } from "../core/format.js";
 import { may } from "../core/session.js";
 import { style, useEvery, useGet } from "../core/state.js";
@@ -82,17 +82,11 @@ function Storage({ asked }) {
 
 export default function System() {
   const now = useGet("/api/system"), activity = useGet("/api/system/activity"), storage = useGet("/api/system/storage");
-  const [beat, setBeat] = useState(0);
   useEvery(EVERY_MS, now.again);
   useEvery(EVERY_MS * 4, activity.again);
   useEvery(STORED_MS, storage.again);
-  useEffect(() => {
-    if (now.data) {
-      sample(now.data);
-      setBeat((before) => before + 1);
-    }
-  }, [now.data]);
   const { data } = now;
+  const beat = useMemo(() => (data ? sample(data) : 0), [data]);
   if (!data) return html`<div class="page system"><h1>${say("nav.system")}</h1>${now.error ? html`<${Trouble} error=${now.error} again=${now.again} />` : html`<${Loading} />`}</div>`;
   const waiting = data.queues.filter((each) => each.kind === "commands").reduce((sum, each) => sum + each.waiting, 0);
   const sick = data.processes.filter((each) => each.state !== "ready");

@@ -128,7 +128,8 @@ function Answer({ approval, onDecided, start, onStep }) {
     onStep?.(next);
   };
   const [decide, { busy, error }] = useWork(async (decision, reach) => {
-    onDecided?.(await post(`/api/approvals/${approval.run}/${approval.id}`, { decision, scope: reach ?? scope, reason: decision === "refuse" ? note.trim() : "" }));
+    const decided = await post(`/api/approvals/${approval.run}/${approval.id}`, { decision, scope: reach ?? scope, reason: decision === "refuse" ? note.trim() : "" });
+    onDecided?.(decided);
   });
   const submit = (event) => {
     event.preventDefault();

@@ -12,7 +12,7 @@ import "./words.js";
 const EMOJI = ["🤖", "🧭", "🛠️", "☁️", "📦", "🎧", "📚", "✍️", "🧮", "🌍", "🎨", "🧪", "💡", "🔎", "🗓️", "🐉"];
 const RECALL = { similar: 0, facts: 8, summary: true };
 
-function Face({ picture, onChange, disabled }) {
+function Face({ picture, title, onChange, disabled }) {
   const [failed, setFailed] = useState(false);
   const picked = useRef(null);
   const read = async (event) => {
@@ -24,7 +24,7 @@ function Face({ picture, onChange, disabled }) {
     }
   };
   return html`<fieldset class="faces" disabled=${disabled}><legend>${say("ag.f.picture")}</legend>
-    <div class="row"><${Picture} picture=${picture} size=${56} />
+    <div class="row"><${Picture} picture=${picture} title=${title} size=${56} />
       <div class="emoji" role="group" aria-label=${say("ag.f.emoji")}>${EMOJI.map((each) => html`<button type="button" key=${each} class="quiet icon-only" aria-label=${each} aria-pressed=${picture === each} onClick=${() => onChange(each)}>${each}</button>`)}</div>
       <div class="row"><input ref=${picked} class="hidden" type="file" accept="image/*" tabindex="-1" aria-label=${say("ag.f.upload")} onChange=${read} />
         <button type="button" class="small" onClick=${() => picked.current.click()}>${say("ag.f.upload")}</button>
@@ -64,8 +64,8 @@ export function Form({ draft, change, isNew, mine }) {
   const recall = { ...RECALL, ...spec.recall };
   return html`<fieldset class="form stack" disabled=${!mine}>
     ${isNew && html`<${Field} label=${say("ag.f.name")} hint=${say("ag.f.name hint")}>${(id) => html`<input id=${id} class="mono" pattern="[A-Za-z0-9_\\-]+" maxlength="64" required value=${draft.name} onInput=${(event) => change({ name: event.target.value.replace(/[^A-Za-z0-9_-]/g, "-") }, "name")} />`}<//>`}
-    <${Field} label=${say("ag.f.title")}>${(id) => html`<input id=${id} maxlength="200" value=${draft.title} onInput=${(event) => change({ title: event.target.value })} />`}<//>
-    <${Face} picture=${draft.picture} onChange=${(picture) => change({ picture })} disabled=${!mine} />
+    <${Field} label=${say("ag.f.title")}>${(id) => html`<input id=${id} maxlength="200" value=${draft.title} onInput=${(event) => change({ title: event.target.value }, "title")} />`}<//>
+    <${Face} picture=${draft.picture} title=${draft.title} onChange=${(picture) => change({ picture })} disabled=${!mine} />
     <${Field} label=${say("ag.f.description")}>${(id) => html`<textarea id=${id} rows="2" maxlength="2000" value=${draft.description} onInput=${(event) => change({ description: event.target.value })}></textarea>`}<//>
     <${Field} label=${say("ag.f.instructions")} hint=${say("ag.f.instructions hint")}>${(id) => html`<textarea id=${id} rows=${Math.min(20, Math.max(6, spec.instructions.split("\n").length + 2))} maxlength="50000" value=${spec.instructions} onInput=${(event) => changeSpec({ instructions: event.target.value })}></textarea>`}<//>
     <${Field} label=${say("ag.f.suggestions")} hint=${say("ag.f.suggestions hint")}>${(id) => html`<textarea id=${id} rows=${Math.max(3, draft.suggestions.length)} value=${draft.suggestions.join("\n")} onInput=${(event) => change({ suggestions: event.target.value.split("\n").slice(0, 12) })}></textarea>`}<//>

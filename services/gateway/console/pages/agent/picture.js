@@ -4,10 +4,11 @@ import { Icon } from "../../parts/basic.js";
 
 const SIDE = 128;
 
-export function Picture({ picture, size = 36 }) {
+// Without one: the first letter of what it is called.
+export function Picture({ picture, title = "", size = 36 }) {
   const style = { width: `${size}px`, height: `${size}px`, fontSize: `${size * 0.55}px` };
-  if (picture?.startsWith("data:image/")) return html`<img class="face" src=${picture} alt="" style=${style} />`;
-  return html`<span class="face" aria-hidden="true" style=${style}>${picture || html`<${Icon} name="agents" />`}</span>`;
+  if (picture?.startsWith("data:image/")) return html`<img class="portrait" src=${picture} alt="" style=${style} />`;
+  return html`<span class=${picture ? "portrait" : "portrait letter"} aria-hidden="true" style=${style}>${picture || [...title.trim()][0]?.toUpperCase() || html`<${Icon} name="agents" />`}</span>`;
 }
 
 // The middle of an image file as a square data URL. Throws for what is no image.

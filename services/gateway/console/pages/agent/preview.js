@@ -23,7 +23,7 @@ export function Preview({ draft }) {
     setError(null);
     setSending(task);
     try {
-      const { run } = await post("/api/agents/preview", { draft: { ...draft, name: draft.name || "new" }, conversation, task });
+      const { run } = await post("/api/agents/preview", { draft: { ...draft, name: draft.name || "draft" }, conversation, task });
       const began = new Date().toISOString();
       talk.turns.set(run, { run, task, agent: draft.name, status: "open", began, items: [], citations: [], approvals: [], questions: [], speaking: [], said: [] });
       talk.order = [...talk.order, run];
@@ -43,8 +43,8 @@ export function Preview({ draft }) {
   };
   const suggestions = draft.suggestions.filter((each) => each.trim());
   return html`<section class="preview" aria-label=${say("ag.preview")}>
-    <div class="turns chat">
-      ${!turns.length && !sending && html`<div class="cover"><${Picture} picture=${draft.picture} size=${64} /><h2>${draft.title || say("ag.unnamed")}</h2><p class="soft">${draft.description}</p></div>
+    <div class="turns">
+      ${!turns.length && !sending && html`<div class="cover"><${Picture} picture=${draft.picture} title=${draft.title} size=${64} /><h2>${draft.title || say("ag.unnamed")}</h2><p class="soft">${draft.description}</p></div>
         <div class="stack">${suggestions.map((each, n) => html`<button type="button" key=${n} class="chip" disabled=${busy} onClick=${() => ask(each)}>${each}</button>`)}</div>`}
       ${turns.map((turn) => html`<div key=${turn.run} class="turn"><${Question} task=${turn.task} began=${turn.began} /><${Reply} turn=${turn} talk=${talk} agent=${draft} /></div>`)}
       ${sending && html`<div class="turn"><${Question} task=${sending} /></div>`}

@@ -58,7 +58,7 @@ export function Talk({ draft, setDraft, isNew, named, turns, setTurns }) {
     control.current = new AbortController();
     const steps = [];
     try {
-      const asked = { words: text, draft: { ...draft, name: draft.name || "new" } };
+      const asked = { words: text, draft: { ...draft, name: draft.name || "draft" } };
       for await (const [name, said] of streamed("/api/agents/build", asked, { signal: control.current.signal })) {
         if (name === "step") change(at, { steps: [...(steps.push(said), steps)] });
         if (name === "built") apply(at, said);

@@ -8,7 +8,7 @@ import { Copy, Icon, Loading, Trouble } from "../../parts/basic.js";
 export function Yaml({ draft, setDraft, mine, isNew }) {
   const [text, setText] = useState(null), [written, setWritten] = useState(null);
   const [write, writing] = useWork(async () => {
-    const said = await post("/api/agents/write", { ...draft, name: draft.name || "new" });
+    const said = await post("/api/agents/write", { ...draft, name: draft.name || "draft" });
     setText(said.text);
     setWritten(said.text);
   });

@@ -18,12 +18,13 @@ export function merged(before, { after, items, ...fields }) {
 // The text of a step with what was said from an offset on: a new attempt begins at 0 and replaces the old one.
 export const continued = (before = "", { offset, text }) => before.slice(0, offset) + text;
 
+const AT_ONCE = 2; // streams: a browser opens six connections to one address, for all its pages of it
 const begun = new Map(); // runs that began conversations a moment ago, which no list has yet
 const waits = (turn, agent) => ({ agent, status: "open", began: new Date().toISOString(), items: [], citations: [], approvals: [], questions: [], speaking: [], said: [], ...turn });
 
 class Talk {
   constructor(conversation, redraw) {
-    Object.assign(this, { conversation, redraw, order: [], turns: new Map(), texts: new Map(), streams: new Map(), busy: new Map(), more: null, loading: false, error: null, sending: null, files: false, agent: "" });
+    Object.assign(this, { conversation, redraw, order: [], turns: new Map(), texts: new Map(), streams: new Map(), later: new Set(), busy: new Map(), more: null, loading: false, error: null, sending: null, files: false, agent: "" });
     this.drawn = false;
     const first = begun.get(conversation);
     if (first) this.begin(first);
@@ -70,6 +71,10 @@ class Talk {
 
   hear(run, tries = 0) {
     if (this.streams.has(run) || this.closed) return;
+    if (this.streams.size >= AT_ONCE) {
+      this.later.add(run);
+      return;
+    }
     const close = listen(`/api/conversations/turns/${run}/stream`, {
       turn: (said) => {
         this.turns.set(said.run, merged(this.turns.get(said.run), said));
@@ -103,6 +108,11 @@ class Talk {
     this.streams.delete(run);
     this.texts.delete(run);
     this.draw();
+    const [next] = this.later;
+    if (next) {
+      this.later.delete(next);
+      this.hear(next);
+    }
   }
 
   // Begins a turn; what was typed is shown before anybody has answered.

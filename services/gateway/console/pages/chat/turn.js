@@ -74,13 +74,13 @@ function Items({ turn, below }) {
     : item.text.trim() && html`<${Prose} key=${item.step} text=${item.text} />`)}`;
 }
 
-export function Reply({ turn, talk, agent, onRetry }) {
+export function Reply({ turn, talk, agent, called, onRetry }) {
   const live = talk.live(turn), over = isOver(turn), busy = talk.busy.get(turn.run);
   const working = turn.items.some((each) => each.kind === "call" && !each.ended);
   const end = turn.ended ? new Date(turn.ended) - new Date(turn.began) : null;
   const tokens = (turn.read ?? 0) + (turn.written ?? 0);
   return html`<div class="reply" aria-busy=${!over}>
-    <p class="whose"><span class="face" aria-hidden="true">${agent.picture?.startsWith("data:") ? html`<img src=${agent.picture} alt="" />` : agent.picture || html`<${Icon} name="agents" />`}</span>${agent.title || turn.agent}</p>
+    <p class="whose"><span class="face" aria-hidden="true">${agent.picture?.startsWith("data:") ? html`<img src=${agent.picture} alt="" />` : agent.picture || html`<${Icon} name="agents" />`}</span>${called}</p>
     <div class="body stack">
       <${Items} turn=${turn} below=${talk.turns} />
       ${live.trim() && html`<div class="live"><${Prose} text=${live} /></div>`}

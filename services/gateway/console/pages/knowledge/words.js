@@ -11,7 +11,7 @@ learn({
   "kn.upload": ["Upload", "上传"],
   "kn.search": ["Search as an agent would", "像智能体一样搜索"],
   "kn.filter": ["Filter by title or source", "按标题或来源筛选"],
-  "kn.n chunks": ["{n} chunks", "{n} 个片段"],
+  "kn.n chunks": ["chunks: {n}", "片段：{n}"],
   "kn.about": ["documents: {documents} · chunks: {chunks} · version {version}", "{documents} 个文档，{chunks} 个片段，版本 {version}"],
   "kn.empty": ["No document is here yet.", "这里还没有文档。"],
   "kn.empty how": ["Drop files here or press Upload: txt, md, html, pdf, docx, xlsx, csv, json. Agents find passages in them and cite them.", "把文件拖到这里，或点“上传”：txt、md、html、pdf、docx、xlsx、csv、json。智能体会从中查找段落并引用。"],

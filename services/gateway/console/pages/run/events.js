@@ -4,7 +4,7 @@ import { learn, say } from "../../core/words.js";
 import { number } from "../../core/format.js";
 import { Icon, Rows } from "../../parts/basic.js";
 import { Detail } from "./detail.js";
-import { EventRow, HEIGHT } from "./line.js";
+import { HEIGHT, chooses, eventRow } from "./line.js";
 
 learn({
   "events: find": ["Filter events", "筛选事件"],
@@ -37,8 +37,8 @@ export function Events(props) {
       <select aria-label=${say("events: role")} value=${role} onChange=${(event) => setRole(event.currentTarget.value)}><option value="">${say("events: roles")}</option>${roles.map((each) => html`<option key=${each}>${each}</option>`)}</select>
       <select aria-label=${say("events: type")} value=${type} onChange=${(event) => setType(event.currentTarget.value)}><option value="">${say("events: types")}</option>${types.map((each) => html`<option key=${each}>${each}</option>`)}</select>
       <span class="faint num">${say("events: shown", { n: number(shown.length), all: number(view.events.length) })}</span></div>
-    <div class="beside"><div class="event-list" ref=${list}><${Rows} items=${shown} height=${HEIGHT} label=${say("run: events")}
-        row=${(line, at) => html`<${EventRow} key=${line.n || `r${at}`} line=${line} start=${start} chosen=${line.n === selected} onSelect=${select} />`} /></div>
+    <div class="beside"><div class="event-list" ref=${list} onClick=${chooses(select)}><${Rows} items=${shown} height=${HEIGHT} label=${say("run: events")}
+        row=${(line) => eventRow(line, start, line.n === selected)} /></div>
       <${Detail} ...${props} /></div>
   </div>`;
 }

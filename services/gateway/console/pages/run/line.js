@@ -8,15 +8,20 @@ export const LONG = 1000;
 
 export const kindOf = (line) => (BAD.has(line.type) ? "bad" : line.wait === "person" ? "person" : line.wait ? "wait" : line.type === "Generated" ? "model" : "");
 
-export function EventRow({ line, start, chosen, onSelect, indent = 0, note = "" }) {
-  const since = new Date(line.time) - start;
+// Rows bear no key and no handlers: a list that scrolls writes other words into the same ones, and hears clicks itself.
+export function eventRow(line, start, chosen, indent = 0, note = "") {
   const slow = line.took_ms >= LONG ? (line.wait ? "waited" : "slow") : "";
-  return html`<div role="listitem" class=${`event-row ${kindOf(line)} ${chosen ? "chosen" : ""}`} style=${{ height: `${HEIGHT}px` }} onClick=${line.n ? () => onSelect(line.n) : undefined}>
-    <span class="n num">${line.n ? html`<a href=${`#${line.n}`} tabindex="-1" onClick=${(event) => event.preventDefault()}>#${line.n}</a>` : "✓"}</span>
-    <span class="since num faint">${duration(since)}</span>
+  return html`<div role="listitem" class=${`event-row ${kindOf(line)} ${chosen ? "chosen" : ""}`} data-n=${line.n}>
+    <span class="n num">${line.n ? `#${line.n}` : "✓"}</span>
+    <span class="since num faint">${duration(new Date(line.time) - start)}</span>
     <span class=${`took num ${slow}`}>${line.took_ms === undefined ? "" : `+${duration(line.took_ms)}`}</span>
     <span class="role">${line.role}</span>
-    <span class="type" style=${indent ? { paddingLeft: `${indent * 14}px` } : undefined}>${line.copied ? "↺ " : ""}${line.type}</span>
-    <span class="line cut">${line.line}${note && html`<span class="faint"> ${note}</span>`}</span>
+    <span class="type" style=${`padding-left:${indent * 14}px`}>${line.copied ? `↺ ${line.type}` : line.type}</span>
+    <span class="line cut">${note ? `${line.line} ${note}` : line.line}</span>
   </div>`;
 }
+
+export const chooses = (select) => (event) => {
+  const n = Number(event.target.closest(".event-row")?.dataset.n);
+  if (n) select(n);
+};

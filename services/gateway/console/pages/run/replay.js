@@ -83,7 +83,7 @@ export function Replay({ view, selected, select, byNumber }) {
     <div class="card stack tight"><div class="row"><button disabled=${checking.busy} onClick=${async () => setVerdict(await check())}>${say("replay: check")}</button><span class="hint grow">${say("replay: what")}</span></div>
       ${checking.busy && html`<${Loading} />`}<${Trouble} error=${checking.error} /><${Verdict} found=${verdict} /></div>
     <div class="card stack tight player"><div class="row">
-        <button class="icon-only" aria-label="⏮" onClick=${() => step(1)}>⏮</button><button class="icon-only" aria-label=${say("event: previous")} onClick=${() => step(at - 1)}>◀</button>
+        <button class="icon-only" aria-label="#1" onClick=${() => step(1)}>|◀</button><button class="icon-only" aria-label=${say("event: previous")} onClick=${() => step(at - 1)}>◀</button>
         <button class="primary" onClick=${() => { if (!playing && at >= view.count) select(1); setPlaying(!playing); }}>${say(playing ? "replay: pause" : "replay: play")}</button>
         <button class="icon-only" aria-label=${say("event: next")} onClick=${() => step(at + 1)}>▶</button>
         <input class="grow" type="range" min="1" max=${view.count} value=${at} aria-label=${say("replay: at")} onInput=${(event) => step(Number(event.currentTarget.value))} />

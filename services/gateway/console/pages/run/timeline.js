@@ -22,16 +22,16 @@ learn({
 });
 
 const LANES = ["client", "person", "conductor", "timer", "memory", "retrieval", "policy", "llm", "tools", "recorder"];
-const LANE = 30, TOP = 22, NAMES = 84, MOST = 60_000;
+const LANE = 30, TOP = 22, NAMES = 84, EDGE = 7, MOST = 60_000;
 
 // Where each bar begins and ends (0 to 1) in which lane.
 function barsOf(view, axis, now) {
-  const roles = new Set([...view.events.map((each) => each.role), ...view.asking.map((each) => each.role)]);
+  const roles = new Set([...view.events.filter((each) => each.n).map((each) => each.role), ...view.asking.map((each) => each.role)]);
   const lanes = [...LANES.filter((each) => roles.has(each)), ...[...roles].filter((each) => !LANES.includes(each)).sort()];
   const lane = new Map(lanes.map((each, at) => [each, at]));
   const bars = view.events.filter((each) => each.n).map((line) => {
-    const end = +new Date(line.time), long = line.answer && line.took_ms > 0;
-    return { n: line.n, line, lane: lane.get(line.role), from: axis.at(long ? end - line.took_ms : end), to: axis.at(end), kind: kindOf(line), point: !long };
+    const end = +new Date(line.time), own = !line.copied || line.changed, long = line.answer && line.took_ms > 0 && !line.copied; // a copy took no time here
+    return { n: line.n, line, lane: lane.get(line.role), from: axis.at(long ? end - line.took_ms : end), to: axis.at(end), kind: own ? kindOf(line) : "wait", point: !long };
   });
   const times = new Map(view.events.map((each) => [each.n, +new Date(each.time)]));
   const open = view.asking.filter((each) => each.kind !== "StartTimer").map((each) => ({
@@ -41,6 +41,7 @@ function barsOf(view, axis, now) {
 }
 
 function draw(canvas, { lanes, bars, open }, axis, { left, wide, selected, hovered }) {
+  if (!canvas) return;
   const width = canvas.clientWidth, height = TOP + lanes.length * LANE, ratio = devicePixelRatio || 1;
   if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
     canvas.width = Math.round(width * ratio);
@@ -51,7 +52,7 @@ function draw(canvas, { lanes, bars, open }, axis, { left, wide, selected, hover
   const pen = canvas.getContext("2d");
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
-  const x = (share) => share * wide - left;
+  const x = (share) => EDGE + share * (wide - 2 * EDGE) - left;
   pen.font = `11px ${css.getPropertyValue("--sans")}`;
   pen.fillStyle = colour("--code");
   for (const each of axis.breaks) {
@@ -122,7 +123,7 @@ export function Timeline(props) {
   const told = useMemo(() => barsOf(view, axis, now), [view, axis]);
   const wide = Math.max(room, Math.min(MOST, room * zoom)), height = TOP + told.lanes.length * LANE;
   useEffect(() => {
-    const seen = new ResizeObserver(() => setRoom(scroller.current.clientWidth));
+    const seen = new ResizeObserver(() => scroller.current && setRoom(scroller.current.clientWidth));
     seen.observe(scroller.current);
     return () => seen.disconnect();
   }, []);
@@ -149,7 +150,7 @@ export function Timeline(props) {
   };
   const under = (event) => {
     const place = canvas.current.getBoundingClientRect(), lane = Math.floor((event.clientY - place.top - TOP) / LANE);
-    const share = (event.clientX - place.left + left) / wide;
+    const share = (event.clientX - place.left + left - EDGE) / (wide - 2 * EDGE);
     const here = told.bars.filter((each) => each.lane === lane);
     const best = here.reduce((found, each) => {
       const far = distance(each, share);

@@ -4,7 +4,7 @@ import { useGet } from "../../core/state.js";
 import { learn, say } from "../../core/words.js";
 import { Loading, Rows, Trouble } from "../../parts/basic.js";
 import { Detail } from "./detail.js";
-import { EventRow, HEIGHT } from "./line.js";
+import { HEIGHT, chooses, eventRow } from "./line.js";
 
 learn({
   "tree: after": ["after #{n}", "在 #{n} 之后"],
@@ -32,7 +32,7 @@ export function Tree(props) {
   const start = new Date(view.events[0]?.time);
   return html`<div class="stack"><${Trouble} error=${error} again=${again} />
     ${view.findings.map((each) => html`<p class="trouble" key=${each.event + each.cause}>${say(`tree: ${each.kind}`, { n: each.event })}</p>`)}
-    <div class="beside"><div class="event-list tree">${data ? html`<${Rows} items=${rows} height=${HEIGHT} label=${say("run: tree")}
-      row=${({ line, i, indent, note }) => html`<${EventRow} key=${i} line=${line} start=${start} chosen=${line.n && line.n === selected} onSelect=${select} indent=${indent} note=${note} />`} />` : html`<${Loading} />`}</div>
+    <div class="beside"><div class="event-list tree" onClick=${chooses(select)}>${data ? html`<${Rows} items=${rows} height=${HEIGHT} label=${say("run: tree")}
+      row=${({ line, indent, note }) => eventRow(line, start, line.n && line.n === selected, indent, note)} />` : html`<${Loading} />`}</div>
     <${Detail} ...${props} /></div></div>`;
 }

@@ -19,7 +19,7 @@ export function Charts({ activity, beat, machine }) {
   const minutes = useMemo(() => activity && byMinute(activity.minutes), [activity]);
   const seen = useMemo(() => ({
     times: samples.map((each) => each.at / 1000),
-    steps: STEPS.map((key) => ({ label: key.split("/")[0], values: samples.map((each) => { const p95 = each.paces[key]?.p95; return p95 === null || p95 === undefined ? null : p95 * 1000; }) })),
+    steps: STEPS.map((key) => ({ label: key.split("/")[0], points: true, values: samples.map((each) => { const p95 = each.paces[key]?.p95; return p95 === null || p95 === undefined ? null : p95 * 1000; }) })),
     queues: QUEUES.map((role) => ({ label: role, values: samples.map((each) => each.queues[role] ?? 0) })),
   }), [beat]);
   return html`<section class="charts" aria-label=${say("sy.charts")}>

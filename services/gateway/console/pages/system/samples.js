@@ -34,16 +34,19 @@ function percentile(counts, share) {
 // A service that began anew counts from nothing.
 const since = (counts, before) => (before && counts.every((each, n) => each >= before[n]) ? counts.map((each, n) => each - before[n]) : counts);
 
+// Keeps what an answer tells; gives when that was.
 export function sample(said) {
   const at = Date.now(), queues = {}, steps = countsOf(said.services), paces = {};
   for (const { kind, role, waiting } of said.queues) if (kind === "commands") queues[role] = (queues[role] ?? 0) + waiting;
   const before = samples.find((each) => each.at >= at - WINDOW_MS);
   for (const [key, counts] of Object.entries(steps)) {
-    const fresh = before ? since(counts, before.steps[key]) : counts;
-    paces[key] = { p50: percentile(fresh, 0.5), p95: percentile(fresh, 0.95) };
+    const fresh = before ? since(counts, before.steps[key]) : [];
+    paces[key] = { p50: percentile(fresh, 0.5), p95: percentile(fresh, 0.95), ever: [percentile(counts, 0.5), percentile(counts, 0.95)] };
   }
   samples.push({ at, queues, steps, paces });
   while (samples[0].at < at - KEPT_MS) samples.shift();
+  return at;
 }
 
-export const latest = () => samples.at(-1)?.paces ?? {};
+// Step times of the last minute, or where nothing was done in it since the service began.
+export const latest = () => Object.fromEntries(Object.entries(samples.at(-1)?.paces ?? {}).map(([key, { p50, p95, ever }]) => [key, { p50: p50 ?? ever[0], p95: p95 ?? ever[1] }]));

@@ -55,7 +55,7 @@ learn({
   "sy.run time": ["A run takes", "运行用时"],
   "sy.tokens a minute": ["Tokens a minute", "每分钟 token"],
   "sy.step time": ["A step takes", "步骤用时"],
-  "sy.p95 of a minute": ["p95 of a minute, since this page is open", "一分钟 p95，自打开本页起"],
+  "sy.p95 of a minute": ["p95 of a minute", "一分钟 p95"],
   "sy.queued": ["Commands that wait", "等待的命令"],
   "sy.started": ["started", "开始"],
   "sy.tokens": ["tokens", "token"],

@@ -69,9 +69,9 @@ export function Add({ onClose, onAdded }) {
         <${Field} label=${say("tl.document")}>${(id) => html`<textarea id=${id} class="mono" rows="6" spellcheck=${false} value=${values.document} onInput=${set("document")}></textarea>`}<//>
         <label class="button small from-file">${say("tl.file")}<input class="hidden" type="file" accept=".json,.yaml,.yml" onChange=${read} /></label>
         ${input("where", "tl.or address", "tl.address hint", { type: "url", placeholder: "https://…/openapi.json" })}
-        <details><summary>…</summary><div class="grid">${input("name", "tl.lane", "tl.lane hint")}${input("prefix", "tl.prefix")}${input("server", "tl.server")}${input("credential", "tl.credential", "tl.credential hint")}</div></details>`}
+        <details><summary>${say("tl.more")}</summary><div class="grid">${input("name", "tl.lane", "tl.lane hint")}${input("prefix", "tl.prefix")}${input("server", "tl.server")}${input("credential", "tl.credential", "tl.credential hint")}</div></details>`}
       ${kind === "mcp" && html`${input("where", "tl.mcp address", "tl.mcp hint", { type: "url", placeholder: "https://…/mcp" })}
-        <details><summary>…</summary><div class="grid">${input("name", "tl.lane", "tl.lane hint")}${input("prefix", "tl.prefix")}${input("credential", "tl.header", "tl.credential hint")}</div></details>`}
+        <details><summary>${say("tl.more")}</summary><div class="grid">${input("name", "tl.lane", "tl.lane hint")}${input("prefix", "tl.prefix")}${input("credential", "tl.header", "tl.credential hint")}</div></details>`}
       ${kind === "aliyun" && input("products", "tl.products", "tl.products hint", { placeholder: "ecs" })}
       <${Trouble} error=${looking.error ?? bringing.error} />
       ${found && html`<${Shown} found=${found} />`}

@@ -94,13 +94,13 @@ export function Try({ tool }) {
   if (!may("ask")) return html`<p class="soft">${say("tl.no right")}</p>`;
   if (tool.presence !== "here") return html`<p class="why">${say("tl.not here")}</p>`;
   const shown = tried?.dry && tried.state === "done" && tried.preview;
-  return html`<form class="stack" onSubmit=${(event) => { event.preventDefault(); call(writes); }}>
+  return html`<div class="stack"><form class="stack" onSubmit=${(event) => { event.preventDefault(); call(writes); }}>
     ${written ? html`<${Written} value=${values} onChange=${setValues} onWrong=${(bad) => valid("", !bad)} />`
       : html`<${SchemaForm} schema=${card.parameters} value=${values} onChange=${(next) => { setValues(next); if (shown) setTried(null); }} onValid=${valid} />`}
     <div class="row"><button class="primary" disabled=${busy || lacking}>${say(writes ? "tl.dry first" : "tl.call")}</button>
       ${shown && html`<button type="button" class="danger" onClick=${() => call(false)} title=${say("tl.do it how")}>${say("tl.do it")}</button>`}
       <button type="button" class="quiet small" onClick=${() => { setWritten(!written); setInvalid(new Set()); }}>${say(written ? "tl.as form" : "tl.as json")}</button></div>
     ${shown && html`<p class="hint">${say("tl.do it how")}</p>`}
-    <${Trouble} error=${error} />${tried && html`<${Outcome} tried=${tried} dry=${tried.dry} />`}
-  </form>`;
+  </form>
+  <${Trouble} error=${error} />${tried && html`<${Outcome} tried=${tried} dry=${tried.dry} />`}</div>`;
 }

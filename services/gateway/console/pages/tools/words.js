@@ -99,6 +99,7 @@ learn({
   "tl.credential": ["Credential: scheme=env:MILEPOST_TOOL_NAME", "凭据：方案=env:MILEPOST_TOOL_名称"],
   "tl.header": ["Header: Authorization=env:MILEPOST_TOOL_NAME", "请求头：Authorization=env:MILEPOST_TOOL_名称"],
   "tl.credential hint": ["A variable of the tools process; the secret itself is never stored.", "工具进程的环境变量；密钥本身不会被保存。"],
+  "tl.more": ["More settings", "更多设置"],
   "tl.look": ["Look first", "先预览"],
   "tl.import": ["Import {n} tools", "导入 {n} 个工具"],
   "tl.nothing new": ["There is no tool in it.", "其中没有工具。"],

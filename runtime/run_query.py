@@ -11,10 +11,12 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta, tzinfo
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from schemas.errors import Mistyped
-from schemas.runs import RunFilter, Status
+
+if TYPE_CHECKING:
+    from schemas.runs import RunFilter, Status
 
 NAMES = (
     "agent", "user", "status", "tool", "model", "conversation", "text", "since", "until", "tokens-over", "cost-over", "forks",
@@ -106,6 +108,8 @@ def _said(option: object) -> list[str]:
 
 
 def _filter(values: Mapping[str, Sequence[str]], now: datetime) -> RunFilter:
+    from schemas.runs import RunFilter  # slow to load, and a terminal's help needs none of it
+
     for name, said in values.items():
         if len(said) > 1 and name not in ("status", "text"):
             raise BadQuery(f"{name} is given more than once.", why=", ".join(said), hint=f"give {name} once")
@@ -127,6 +131,8 @@ def _filter(values: Mapping[str, Sequence[str]], now: datetime) -> RunFilter:
 
 
 def _statuses(said: Iterable[str]) -> tuple[Status, ...]:
+    from schemas.runs import Status
+
     known: dict[str, Status] = {each: each for each in get_args(Status)}
     asked = list(dict.fromkeys(each for part in said for each in part.split(",")))
     if wrong := [each for each in asked if each not in known]:

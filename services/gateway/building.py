@@ -30,8 +30,8 @@ from services.gateway.building_words import SAID, TOLD, Job, Language, language_
 from services.gateway.draft import Draft
 
 STEP_S = 120.0
-BUILD = "build-"
-"""So the ids of its conversations begin, which belong to nobody's chats."""
+BUILD, PREVIEW = "build-", "preview-"
+"""So the ids of conversations begin in which an agent is built and tried; they are nobody's chats."""
 NEAR, NEXT = 0.3, 0.7
 """A tool is offered to the builder with this score, and this share of the best one's."""
 MOST_TOOLS = 6

@@ -43,10 +43,11 @@ def complete(instructions: str, words: str, language: Language) -> str:
 
 def demands(words: str, language: Language) -> list[str]:
     """What is asked for, clause by clause, without the words that only ask; what is too short to say anything is left out."""
-    clauses = (
-        _WISH.sub("", each.strip(), count=1) if _WISH.match(each.strip()) else each.strip() for each in _CLAUSES.split(words)
-    )
-    return [each for each in clauses if len(_parts(each, language)) >= _LEAST_CLAUSE[language]]
+    clauses = (each.strip() for each in _CLAUSES.split(words))
+    wishes = ((each, _WISH.match(each)) for each in clauses)
+    asked = [each[wish.end() :].strip() if wish else each for each, wish in wishes]
+    least = [_LEAST_FIRST[language], *[_LEAST_CLAUSE[language]] * len(asked)]
+    return [each for each, parts in zip(asked, least, strict=False) if len(_parts(each, language)) >= parts]
 
 
 def sentence(clause: str, language: Language) -> str:

@@ -20,7 +20,7 @@ from schemas.runs import ListRuns, RunFilter, RunSummary
 from schemas.tools import ToolCard, Value
 from services.gateway import keeping
 from services.gateway.answers import NotThere
-from services.gateway.building import Building, Built, Talk
+from services.gateway.building import PREVIEW, Building, Built, Talk
 from services.gateway.door import Builder, Here, Reader
 from services.gateway.draft import Draft, checked
 from services.gateway.evaluations import Evaluation
@@ -28,8 +28,6 @@ from services.gateway.streaming import Stream, stream
 
 router = APIRouter()
 
-PREVIEW = "preview-"
-"""So the ids of its conversations begin, which belong to nobody's chats."""
 FOUND = 8
 MOST_RUNS = 50
 NEVER = Rule(
@@ -114,7 +112,7 @@ async def preview(said: Preview, gateway: Here, who: Builder) -> Begun:
 def harmless(draft: Draft) -> AgentSpec:
     """The draft as a preview runs it: of an agent's and a tenant's rule the stricter one holds, so no write is ever done."""
     spec = draft.pinned("draft")
-    return spec.model_copy(update={"policy": (*spec.policy,)[:100], "approval": "writes"})
+    return spec.model_copy(update={"policy": (NEVER, *spec.policy)[:100], "approval": "writes"})
 
 
 @router.post("/api/agents/{name}/evaluate")

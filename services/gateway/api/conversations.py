@@ -34,6 +34,7 @@ from schemas.runs import ListRuns, Place, RunFilter, RunSummary, Status
 from schemas.tools import Part, Value
 from services.gateway.agents import ASSISTANT, spec_named
 from services.gateway.answers import Conflict, NotThere
+from services.gateway.building import BUILD, PREVIEW
 from services.gateway.door import Asker, Here, Reader
 from services.gateway.gateway import Gateway
 from services.gateway.library import Progress
@@ -281,8 +282,8 @@ def _place(before: datetime | None, beyond: str) -> Place | None:
 
 
 def _is_inner(conversation: str) -> bool:
-    """Whether nobody talks in it but agents among themselves."""
-    return is_child(conversation) or conversation.startswith(SUMMARIES)
+    """Whether nobody talks in it but agents among themselves, or somebody who builds one."""
+    return is_child(conversation) or conversation.startswith((SUMMARIES, PREVIEW, BUILD))
 
 
 async def _own(

@@ -13,6 +13,7 @@ from schemas.canonical import JsonObject
 from schemas.commands import AskPerson, RequestApproval
 from schemas.ids import CommandId, RunId
 from schemas.messages import Message, Output, Sampling
+from schemas.runs import ListRuns, RunFilter, RunSummary
 from schemas.tools import ToolCard
 from services.gateway.answers import Conflict, NotThere
 from services.gateway.asking import decision_of, filled
@@ -73,6 +74,8 @@ async def course_of(gateway: Gateway, specs: Specs, who: Principal, wanted: Want
     said = told(wanted.spoken)
     request = said if wanted.conversation is None else Told(said.instructions, said.task, _after(said.said))
     conversation = wanted.conversation
+    if conversation is not None:
+        await _check_own(gateway, who, conversation)
     if wanted.before is not None:
         request, conversation = await _after_run(client, who, request, wanted.before)
     for run in _unanswered(wanted.spoken):
@@ -124,6 +127,14 @@ def brought_of(shape: Shape) -> tuple[ToolCard, ...]:
             raise Unfit(f"There is no tool {shape.named!r} to be called.", hint="tool_choice names one of tools")
         return tuple(card for card in shape.tools if card.name == shape.named)
     return () if shape.choice == "none" else shape.tools
+
+
+async def _check_own(gateway: Gateway, who: Principal, conversation: str) -> None:
+    """Memory tells all that was said in it. Raises NotThere for a conversation of another user."""
+    asked = ListRuns(which=RunFilter(tenant=who.tenant, conversation=conversation), limit=1).model_dump(mode="json")
+    found = [RunSummary.model_validate(each) for each in await gateway.ask_list("recorder", "runs", asked)]
+    if any(run.user != who.user for run in found):
+        raise NotThere("There is no such conversation.", why="it is not one of yours", hint="give it a name of its own")
 
 
 def _after(said: Sequence[Message]) -> tuple[Message, ...]:

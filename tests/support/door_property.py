@@ -39,8 +39,8 @@ class Property:
 async def acquired(kim: Talker, collection: str = "sec-manuals") -> Property:
     """All of it, made by an administrator."""
     http, put = kim.http, kim.http.put
-    done, conversation = await kim.told(f"QR code of {WORD}")
-    part = next(piece for item in done["items"] for piece in item.get("parts", ()) if piece.get("url"))
+    done, conversation = await kim.told(f"Make a QR code of {WORD}")
+    part = next(piece for item in done["items"] for piece in item.get("pieces", ()) if piece["url"])
     approval, held = await kim.waiting(f"{RENEW.format(n=3)}, for {WORD}")
     added = await http.post(f"/api/knowledge/{collection}/documents", files={"file": (f"{WORD}.md", DOCUMENT)})
     assert '"added"' in added.text or '"unchanged"' in added.text, added.text
@@ -57,7 +57,7 @@ async def acquired(kim: Talker, collection: str = "sec-manuals") -> Property:
     await kim.get(
         f"/api/runs?conversation={conversation}", lambda said: any(each["status"] == "completed" for each in said["runs"])
     )
-    begun = await http.post("/api/agents/sec-agent/evaluate", json={"runs": 1, "of": done["agent"]["name"]})
+    begun = await http.post("/api/agents/sec-agent/evaluate", json={"runs": 1, "of": done["agent"]})
     assert begun.status_code == 200, begun.text
     return Property(
         done=run, conversation=conversation, payload=part["url"].rsplit("/", 1)[-1], waiting=approval["run"],

@@ -77,11 +77,10 @@ function Page({ import: bring, params }) {
   const [failed, setFailed] = useState(null);
   const [error, reset] = useErrorBoundary((thrown) => console.error(thrown));
   useEffect(() => {
-    setFound(null);
     setFailed(null);
     reset();
     let gone = false;
-    bring().then((module) => gone || setFound(() => module.default), (thrown) => gone || setFailed(thrown));
+    bring().then((module) => gone || setFound({ bring, page: module.default }), (thrown) => gone || setFailed(thrown));
     return () => (gone = true);
   }, [bring]);
   const wrong = error ?? failed;
@@ -89,7 +88,8 @@ function Page({ import: bring, params }) {
     return html`<div class="page"><${Trouble} error=${{ what: say("page failed"), why: String(wrong.message ?? wrong) }} />
       <button onClick=${() => location.reload()}>${say("reload")}</button></div>`;
   }
-  return found ? html`<${found} ...${params} />` : html`<div class="page"><${Loading} /></div>`;
+  // what was shown before is not shown again with another page's parameters
+  return found?.bring === bring ? html`<${found.page} ...${params} />` : html`<div class="page"><${Loading} /></div>`;
 }
 
 function Help({ onClose }) {

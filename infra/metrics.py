@@ -1,4 +1,4 @@
-"""services.gateway.metrics.Readings: what the bus, its streams and the database tell when Prometheus asks."""
+"""services.gateway.telemetry.metrics.Readings: what the bus, its streams and the database tell when Prometheus asks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from runtime.errors import Unreachable
 from schemas import subjects
 from schemas.canonical import Json, JsonObject, read_json
 from schemas.errors import MilepostError, ProtocolError
-from services.gateway.metrics import Queue, Reading, Told
+from services.gateway.telemetry.metrics import Queue, Reading, Told
 from services.recorder.service import GROUP as RECORDER
 
 log = structlog.get_logger("infra.metrics")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.agent import AgentSpec
-from services.gateway.agent_file import LIMIT, BadAgent, form_of, read_agent
+from services.gateway.agents.file import LIMIT, BadAgent, form_of, read_agent
 
 if TYPE_CHECKING:
-    from services.gateway.draft import Draft
+    from services.gateway.agents.draft import Draft
 
 __all__ = ["LIMIT", "BadAgent", "agent_from", "agent_named", "draft_from", "with_tools"]
 _KEPT = re.compile(r"(?P<name>[A-Za-z0-9_-]{1,64})(@(?P<version>[0-9]{1,9}))?")

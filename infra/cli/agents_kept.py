@@ -16,8 +16,8 @@ from infra.cli.words import say, use_language
 if TYPE_CHECKING:
     from infra.settings import Settings
     from schemas.agent import AgentSpec
-    from services.gateway.agent_changes import FieldChange
-    from services.gateway.agents import Agent, AgentStore
+    from services.gateway.agents.agent import Agent, AgentStore
+    from services.gateway.agents.changes import FieldChange
 
 T = TypeVar("T")
 
@@ -58,8 +58,8 @@ def list_(home: Home = None, json: Json = False) -> None:
 
 def show(name: Name, version: Version = None, home: Home = None, json: Json = False) -> None:
     """Show one agent, as `agents export` writes it."""
-    from services.gateway.agent_file import write_agent
-    from services.gateway.keeping import draft_of, found
+    from services.gateway.agents.file import write_agent
+    from services.gateway.agents.keeping import draft_of, found
 
     use_json(json)
     agent = _stored(lambda store, settings: found(store, settings.tenant, name, version), home)
@@ -82,7 +82,7 @@ def add(
     """Keep what a file says as the agent's next version; what is there already stays the version it is."""
     from infra.cli.agents import draft_from
     from schemas.ids import checked_token
-    from services.gateway import keeping
+    from services.gateway.agents import keeping
 
     use_json(json)
     draft = draft_from(file)
@@ -105,8 +105,8 @@ def export(
 ) -> None:  # fmt: skip
     """Write an agent as YAML to be kept in git: only what differs from an agent of which nothing is said."""
     from schemas.errors import MilepostError
-    from services.gateway.agent_file import write_agent
-    from services.gateway.keeping import draft_of, found
+    from services.gateway.agents.file import write_agent
+    from services.gateway.agents.keeping import draft_of, found
 
     agent = _stored(lambda store, settings: found(store, settings.tenant, name, version), home)
     text = write_agent(draft_of(agent))
@@ -140,8 +140,8 @@ def diff(
     home: Home = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Show what is different between two versions: fields, and long texts line by line."""
-    from services.gateway.agent_changes import changes
-    from services.gateway.keeping import draft_of, found
+    from services.gateway.agents.changes import changes
+    from services.gateway.agents.keeping import draft_of, found
 
     use_json(json)
 
@@ -162,7 +162,7 @@ def diff(
 
 def publish(name: Name, version: Version = None, home: Home = None, json: Json = False) -> None:
     """Let the doors serve a version: by chat, OpenAI's API and the bus; an older one is the way back."""
-    from services.gateway import keeping
+    from services.gateway.agents import keeping
 
     use_json(json)
     _tell(_stored(lambda store, settings: keeping.publish(store, settings.tenant, name, version), home), "agents published")
@@ -170,7 +170,7 @@ def publish(name: Name, version: Version = None, home: Home = None, json: Json =
 
 def unpublish(name: Name, home: Home = None, json: Json = False) -> None:
     """Let the doors serve none of its versions any more."""
-    from services.gateway import keeping
+    from services.gateway.agents import keeping
 
     use_json(json)
     _stored(lambda store, settings: keeping.unpublish(store, settings.tenant, name), home)
@@ -179,7 +179,7 @@ def unpublish(name: Name, home: Home = None, json: Json = False) -> None:
 
 def remove(name: Name, home: Home = None, json: Json = False) -> None:
     """Forget an agent with all its versions; runs keep what they were asked with."""
-    from services.gateway import keeping
+    from services.gateway.agents import keeping
 
     use_json(json)
     _stored(lambda store, settings: keeping.remove(store, settings.tenant, name), home)
@@ -188,7 +188,7 @@ def remove(name: Name, home: Home = None, json: Json = False) -> None:
 
 def kept_spec(name: str, version: int | None, home: Path | None) -> AgentSpec:
     """The spec of an agent that is kept: the version named, else the published one, else the newest. Raises NotThere."""
-    from services.gateway.keeping import found
+    from services.gateway.agents.keeping import found
 
     async def work(store: AgentStore, settings: Settings) -> AgentSpec:
         served = await store.published(settings.tenant, name) if version is None else None

@@ -171,7 +171,7 @@ def add_channel(
     home: Home = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Keep the channel of a file, in place of the one before of this name."""
-    from services.gateway.agent_file import read_yaml
+    from services.gateway.agents.file import read_yaml
 
     use_json(json)
     values = read_yaml(_text(file).encode())
@@ -184,7 +184,7 @@ def add_channel(
 
 def show_channel(name: Name, home: Home = None, json: Json = False) -> None:
     """Print a channel as YAML."""
-    from services.gateway.agent_file import write_yaml
+    from services.gateway.agents.file import write_yaml
 
     use_json(json)
     found = next((each for each in _ask(home, "GET", "/api/channels") if each["channel"]["name"] == name), None)

@@ -16,9 +16,9 @@ from infra.wiring import World, open_engine
 from runtime.client import Client
 from schemas.errors import MilepostError, ProtocolError
 from schemas.ids import checked_run
-from services.gateway.agent_protocol import BEAT_S, BadPrompt, Exchange, Station, read_prompt
-from services.gateway.agents import ASSISTANT, Agent, spec_named
-from services.gateway.answering import Answering
+from services.gateway.agents.agent import ASSISTANT, Agent, spec_named
+from services.gateway.bus.agent_protocol import BEAT_S, BadPrompt, Exchange, Station, read_prompt
+from services.gateway.bus.answering import Answering
 from services.gateway.gateway import Gateway
 
 log = structlog.get_logger("infra.gateway")

@@ -29,7 +29,7 @@ from schemas.agent import AgentSpec
 from schemas.errors import MilepostError
 from schemas.ids import RunId, checked_run
 from schemas.tools import Value
-from services.gateway.evaluations import ChangedRun, Figures
+from services.gateway.agents.evaluations import ChangedRun, Figures
 
 SHOWN = 50
 _LONG = 400

@@ -1,4 +1,4 @@
-"""services.gateway.evaluations.Evaluations: one child process at a time (infra.gateway.evaluating)."""
+"""services.gateway.agents.evaluations.Evaluations: one child process at a time (infra.gateway.evaluating)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from infra.gateway.evaluating import Told, Wanted
 from runtime.clock import Clock
 from runtime.errors import Busy
 from schemas.agent import AgentSpec
-from services.gateway.evaluations import Evaluation
+from services.gateway.agents.evaluations import Evaluation
 
 log = structlog.get_logger("infra.gateway")
 

@@ -1,4 +1,4 @@
-"""services.gateway.history.History over the log, the archive, and files that were imported."""
+"""services.gateway.ports.history.History over the log, the archive, and files that were imported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from schemas.errors import ProtocolError
 from schemas.ids import RunId, checked_run
 from schemas.runs import ListRuns, RunFilter
 from schemas.subjects import question
-from services.gateway.history import Found, TrustedKey, Verification
+from services.gateway.ports.history import Found, TrustedKey, Verification
 
 SHORTEST = 10
 _LOOKED_AT = 1000

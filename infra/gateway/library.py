@@ -1,4 +1,4 @@
-"""services.gateway.library.Library over infra.ingestion: an upload is a file of ours for as long as it is read."""
+"""services.gateway.ports.library.Library over infra.ingestion: an upload is a file of ours for as long as it is read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runtime.errors import Unreachable
 from schemas.canonical import Json, canonical, read_json
 from schemas.errors import MilepostError, first_error
 from schemas.subjects import question
-from services.gateway.library import Progress
+from services.gateway.ports.library import Progress
 from services.retrieval.documents import UnsupportedDocument
 from services.retrieval.ingestion import SectionAdded
 from services.retrieval.loaders.formats import format_of

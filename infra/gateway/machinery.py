@@ -1,4 +1,4 @@
-"""services.gateway.machinery.Machinery: the supervisor's state file, JetStream's figures, the services' own, and the disk."""
+"""The port of the machine, of: the supervisor's state file, JetStream's figures, the services' own, and the disk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from schemas import subjects
 from schemas.canonical import JsonObject
 from schemas.errors import MilepostError
 from services.gateway.answers import NotThere
-from services.gateway.machinery import (
+from services.gateway.ports.machinery import (
     DeadLetter,
     Gpu,
     ProcessNow,

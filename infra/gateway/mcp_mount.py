@@ -17,7 +17,7 @@ from starlette.requests import Request
 from infra.wiring import World
 from schemas.agent import AgentSpec
 from schemas.errors import MilepostError
-from services.gateway.agents import ASSISTANT
+from services.gateway.agents.agent import ASSISTANT
 from services.gateway.answers import answer, status_of
 from services.gateway.door import principal_of
 from services.gateway.gateway import Gateway

@@ -28,7 +28,7 @@ def watch(gateway: Gateway) -> list[Coroutine[None, None, None]]:
 
 
 class HttpOutside:
-    """services.gateway.outside.Outside over HTTP and the process's environment."""
+    """services.gateway.ports.outside.Outside over HTTP and the process's environment."""
 
     def __init__(self, base: str | None = None) -> None:
         self.base = (os.environ.get(BASE, "") if base is None else base).rstrip("/")

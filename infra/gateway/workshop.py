@@ -1,4 +1,4 @@
-"""services.gateway.workshop.Workshop: imports as the commands of the CLI make them, with what a stranger may not ask for.
+"""services.gateway.ports.workshop.Workshop: imports as the commands of the CLI make them, with what a stranger may not ask for.
 
 Over the door nothing of this machine is read or started: a document is pasted or fetched from a public address, an MCP
 server is an address, and no place that is not public can be allowed. A credential is a reference to a variable that was set
@@ -23,7 +23,7 @@ from schemas.errors import MilepostError
 from schemas.policy import Rule
 from schemas.tools import ToolCard
 from services.gateway.answers import Conflict, NotThere
-from services.gateway.workshop import Finding, GivenCall, Import, Imported, ImportKind, Line
+from services.gateway.ports.workshop import Finding, GivenCall, Import, Imported, ImportKind, Line
 from services.llm.caller import task_of
 
 if TYPE_CHECKING:

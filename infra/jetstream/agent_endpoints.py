@@ -21,7 +21,7 @@ from infra.jetstream.connection import Connection, unreachable
 from runtime.clock import Clock
 from runtime.errors import Busy, Retryable
 from schemas.errors import MilepostError
-from services.gateway.agent_protocol import SERVICE, Exchange, NoAnswer, Question, Station
+from services.gateway.bus.agent_protocol import SERVICE, Exchange, NoAnswer, Question, Station
 
 log = structlog.get_logger("infra.jetstream")
 
@@ -38,7 +38,7 @@ Cancel = Callable[[Station, bytes], Awaitable[None]]
 
 
 class NatsExchange:
-    """services.gateway.agent_protocol.Exchange over the reply subject of a request."""
+    """services.gateway.bus.agent_protocol.Exchange over the reply subject of a request."""
 
     def __init__(self, connection: Connection, reply: str) -> None:
         self._connection, self._reply = connection, reply

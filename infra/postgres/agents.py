@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.postgres.engine import transaction
 from infra.postgres.tables import agents
-from services.gateway.agents import MOST, Agent, taken
+from services.gateway.agents.agent import MOST, Agent, taken
 
 
 class PostgresAgentStore:
-    """services.gateway.agents.AgentStore over the table agents."""
+    """services.gateway.agents.agent.AgentStore over the table agents."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine

@@ -26,11 +26,11 @@ from services.gateway.api import (
 from services.gateway.api import metrics as figures
 from services.gateway.gateway import Gateway
 from services.gateway.guards import BodyLimit, KnownHosts, SafeHeaders
-from services.gateway.observed import Observe, Observed
 from services.gateway.openai import chat, embeddings, files, models, responses
 from services.gateway.pages import pages
 from services.gateway.rate import Rates
 from services.gateway.streaming import Streams
+from services.gateway.telemetry.observed import Observe, Observed
 from services.gateway.ticks import Ticks
 
 Check = Callable[[], Awaitable[None]]

@@ -16,21 +16,21 @@ from schemas.canonical import Json, canonical, read_json
 from schemas.commands import Role
 from schemas.errors import ProtocolError
 from schemas.runs import ListRuns, RunFilter
-from services.gateway.agents import AgentStore
+from services.gateway.agents.agent import AgentStore
+from services.gateway.agents.evaluations import Evaluations
 from services.gateway.channels.store import ChannelStore
-from services.gateway.evaluations import Evaluations
-from services.gateway.history import History
 from services.gateway.keys import KeyRing, KeyStore
-from services.gateway.library import Library
-from services.gateway.machinery import Machinery
-from services.gateway.metrics import Readings
 from services.gateway.oidc import Tokens
-from services.gateway.outside import Outside
+from services.gateway.ports.history import History
+from services.gateway.ports.library import Library
+from services.gateway.ports.machinery import Machinery
+from services.gateway.ports.outside import Outside
+from services.gateway.ports.workshop import Workshop
 from services.gateway.principal import Principal
 from services.gateway.rules import Rules
 from services.gateway.seed import Seed
+from services.gateway.telemetry.metrics import Readings
 from services.gateway.triggers.store import TriggerStore
-from services.gateway.workshop import Workshop
 
 ANSWER_S = 15.0
 ANSWER_BYTES = 8 * 1024 * 1024

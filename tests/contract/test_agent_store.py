@@ -12,9 +12,9 @@ from infra.postgres.agents import PostgresAgentStore
 from infra.postgres.engine import connect
 from schemas.agent import AgentSpec, Budget
 from schemas.policy import Hours, Rule, When
-from services.gateway.agents import Agent, AgentStore
+from services.gateway.agents.agent import Agent, AgentStore
+from services.gateway.agents.memory_store import MemoryAgentStore
 from services.gateway.answers import Conflict
-from services.gateway.memory_agents import MemoryAgentStore
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 

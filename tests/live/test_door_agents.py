@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from schemas.ids import RunId
-from services.gateway.agent_file import read_agent
+from services.gateway.agents.file import read_agent
 from tests.support.stack import LocalStack
 from tests.support.talker import RENEW, talker
 

@@ -28,7 +28,7 @@ from infra.postgres.agents import PostgresAgentStore
 from infra.postgres.door_keys import PostgresKeyStore
 from infra.wiring import open_engine
 from schemas.ids import RunId
-from services.gateway.agents import Agent
+from services.gateway.agents.agent import Agent
 from services.gateway.keys import new_key
 from tests.support.script import RULES
 from tests.support.stack import OPERATOR, LocalStack, for_the_session, reached

@@ -12,7 +12,7 @@ WORD = "zanzibar"
 DOCUMENT = f"# Secrets\n\n## Treasure\n\nThe treasure of {WORD} lies under the third palm.\n".encode()
 AGENT = {"name": "sec-agent", "title": WORD, "description": WORD, "spec": {"instructions": f"Guard {WORD}.", "tool_k": 0}}
 TRIGGER = {"name": "sec-hook", "source": {"kind": "webhook"}, "task": f"Tell of {WORD}", "description": WORD}
-CHANNEL = {"name": "sec-channel", "secret_env": "MILEPOST_SECRET_DEFAULT__SEC", "agent": "assistant"}
+CHANNEL = {"name": "secdoor", "secret_env": "MILEPOST_SECRET_DEFAULT__SEC", "agent": "assistant"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ async def acquired(kim: Talker, collection: str = "sec-manuals") -> Property:
     documents = (await http.get(f"/api/knowledge/{collection}/documents")).json()["documents"]
     for path, body in (
         ("/api/agents/sec-agent", AGENT), ("/api/triggers/sec-hook", {"trigger": TRIGGER}),
-        ("/api/channels/sec-channel", {"channel": CHANNEL}),
+        ("/api/channels/secdoor", {"channel": CHANNEL}),
     ):  # fmt: skip
         said = await put(path, json=body)
         assert said.status_code == 200, said.text

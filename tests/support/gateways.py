@@ -15,7 +15,7 @@ from infra.local_stack import attached
 from infra.postgres.agents import PostgresAgentStore
 from infra.postgres.door_keys import PostgresKeyStore
 from infra.wiring import open_engine
-from services.gateway.agents import Agent
+from services.gateway.agents.agent import Agent
 from services.gateway.keys import new_key
 from services.gateway.principal import DoorRole
 from tests.support.stack import OPERATOR, LocalStack, for_the_session

@@ -21,7 +21,7 @@ from schemas.events import ApprovalGranted, ApprovalRefused, PersonAnswered, Too
 from schemas.ids import RunId
 from schemas.policy import Verdict
 from schemas.tools import Question
-from services.gateway.agent_protocol import (
+from services.gateway.bus.agent_protocol import (
     BadPrompt,
     NoAnswer,
     Prompt,
@@ -30,10 +30,10 @@ from services.gateway.agent_protocol import (
     read_prompt,
     token_of,
 )
-from services.gateway.agent_protocol import Question as Query
-from services.gateway.answering import Answering
-from services.gateway.asking import Decision, decision_of, filled, question_text
-from services.gateway.library import Progress
+from services.gateway.bus.agent_protocol import Question as Query
+from services.gateway.bus.answering import Answering
+from services.gateway.ports.library import Progress
+from services.gateway.runs.asking import Decision, decision_of, filled, question_text
 from tests.support.builders import NOW, TENANT, RunUnderTest, call, ready
 
 KEY = "key"  # of the runs that tests.support.builders makes
@@ -155,7 +155,7 @@ def test_text_is_said_once_whatever_begins_anew() -> None:
 
 
 class Caller:
-    """services.gateway.agent_protocol.Exchange in memory, with a person who answers in turn."""
+    """services.gateway.bus.agent_protocol.Exchange in memory, with a person who answers in turn."""
 
     def __init__(self, *answers: str) -> None:
         self.chunks: list[dict[str, object]] = []
@@ -185,7 +185,7 @@ class Caller:
 
 
 class Shelf:
-    """services.gateway.library.Library that takes what ends in .md."""
+    """services.gateway.ports.library.Library that takes what ends in .md."""
 
     def __init__(self) -> None:
         self.taken: list[tuple[str, str, str, bytes]] = []

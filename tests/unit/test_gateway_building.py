@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from schemas.agent import AgentSpec, Budget
 from schemas.policy import Hours, Rule, When
 from schemas.tools import ToolCard
-from services.gateway import building
-from services.gateway.agent_changes import changes
-from services.gateway.agent_file import BadAgent, read_agent, write_agent
+from services.gateway.agents import building
+from services.gateway.agents.building import Building, Built, Patch, Talk
+from services.gateway.agents.building_mending import complete, demands, different, user_says
+from services.gateway.agents.changes import changes
+from services.gateway.agents.draft import Draft, UnfitAgent, checked
+from services.gateway.agents.file import BadAgent, read_agent, write_agent
 from services.gateway.api.agent_trying import NEVER, harmless
-from services.gateway.building import Building, Built, Patch, Talk
-from services.gateway.building_mending import complete, demands, different, user_says
-from services.gateway.draft import Draft, UnfitAgent, checked
 
 WORDS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\x00"), max_size=60)
 LIKE_OTHERS = st.sampled_from(

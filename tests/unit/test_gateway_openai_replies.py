@@ -21,11 +21,11 @@ from schemas.events import (
 )
 from schemas.policy import Verdict
 from schemas.tools import Question, ToolCard
-from services.gateway.agents import spec_named
+from services.gateway.agents.agent import spec_named
+from services.gateway.agents.memory_store import MemoryAgentStore
 from services.gateway.answers import Conflict, NotThere
 from services.gateway.caller_tools import RESULT, answered
 from services.gateway.gateway import Gateway
-from services.gateway.memory_agents import MemoryAgentStore
 from services.gateway.openai import words
 from services.gateway.openai.beginning import Wanted, course_of
 from services.gateway.openai.course import Course

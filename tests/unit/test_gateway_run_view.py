@@ -13,13 +13,13 @@ from runtime.travel import NoModelTurn, NoSuchEvent, moment_of
 from runtime.travel import prompt_at as prompt_of
 from schemas.envelope import encode
 from schemas.ids import RunId, checked_run
-from services.gateway import run_view
-from services.gateway.history import Verification
-from services.gateway.readings import KEPT, Readings
-from services.gateway.replaying import prompt_at, replayed, state_at
-from services.gateway.run_diff import compared
-from services.gateway.run_forks import ForkAsked, change_of, leaving, original_of
-from services.gateway.run_view import Reading
+from services.gateway.ports.history import Verification
+from services.gateway.runs import view as run_view
+from services.gateway.runs.diff import compared
+from services.gateway.runs.forks import ForkAsked, change_of, leaving, original_of
+from services.gateway.runs.readings import KEPT, Readings
+from services.gateway.runs.replaying import prompt_at, replayed, state_at
+from services.gateway.runs.view import Reading
 from tests.bench.replay.workload import recorded
 from tests.support.builders import RunUnderTest, run_of
 
@@ -87,7 +87,7 @@ def test_tokens_of_messages_add_up_to_what_the_model_counted() -> None:
     assert prompt.usage is not None
     if prompt.usage.prompt_tokens:
         assert sum(each or 0 for each in parts) == prompt.usage.prompt_tokens
-    from services.gateway.replaying import _shared
+    from services.gateway.runs.replaying import _shared
 
     assert _shared([1, 1, 1], 100) == [34, 33, 33] and _shared([0, 0], 7) == [None, None] and _shared([5], None) == [None]
 

@@ -21,13 +21,13 @@ from schemas.canonical import JsonObject
 from schemas.events import RunRequested, Triggered
 from schemas.ids import RunId
 from schemas.policy import Rule, When
+from services.gateway.agents.memory_store import MemoryAgentStore
 from services.gateway.api import triggers as api
 from services.gateway.channels.channel import Channel, Person, principal_of, user_of
 from services.gateway.channels.dingtalk import DingTalk
 from services.gateway.channels.dingtalk import sign as dingtalk_sign
 from services.gateway.channels.talk import _APPROVE, _REFUSE
-from services.gateway.memory_agents import MemoryAgentStore
-from services.gateway.outside import NoOutside, tenants_own
+from services.gateway.ports.outside import NoOutside, tenants_own
 from services.gateway.triggers import condition, schedule, sns, template
 from services.gateway.triggers.alarms import alarms
 from services.gateway.triggers.event import Event

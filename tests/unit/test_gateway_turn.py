@@ -22,7 +22,7 @@ from schemas.messages import Generation, Usage
 from schemas.policy import Verdict
 from schemas.tools import Before, Part, Question, ToolResult
 from services.gateway.principal import DoorRole, Principal
-from services.gateway.turn import RESULT_CHARACTERS, Call, Text, Turn, turn_of
+from services.gateway.runs.turn import RESULT_CHARACTERS, Call, Text, Turn, turn_of
 from tests.support.builders import RunUnderTest, call, failure, passage, planned, ready
 
 REF = "payload:" + "a" * 64

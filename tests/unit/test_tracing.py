@@ -42,8 +42,8 @@ from schemas.messages import Generation
 from schemas.policy import Verdict
 from schemas.tools import ToolResult
 from services.gateway.api.metrics import router
-from services.gateway.metrics import FIGURES, Queue, Reading, Told, exposition
-from services.gateway.observed import Observe, Observed
+from services.gateway.telemetry.metrics import FIGURES, Queue, Reading, Told, exposition
+from services.gateway.telemetry.observed import Observe, Observed
 from services.llm.tally import Tally
 from tests.support.builders import (
     CLOCK,
@@ -475,7 +475,7 @@ async def test_figures_are_for_the_stacks_own_tenant() -> None:
 
 def test_by_default_nothing_is_loaded_that_could_send_anything() -> None:
     code = (
-        "import sys, threading, infra.wiring, infra.jetstream.bus, runtime.run_trace, services.gateway.observed\n"
+        "import sys, threading, infra.wiring, infra.jetstream.bus, runtime.run_trace, services.gateway.telemetry.observed\n"
         "loaded = [name for name in sys.modules if name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter'))]\n"
         "assert not loaded, loaded\n"
         "assert threading.active_count() == 1\n"

@@ -18,12 +18,12 @@ from schemas.ids import Text, Token
 from schemas.policy import Rule, When
 from schemas.runs import ListRuns, RunFilter, RunSummary
 from schemas.tools import ToolCard, Value
-from services.gateway import keeping
+from services.gateway.agents import keeping
+from services.gateway.agents.building import PREVIEW, Building, Built, Talk
+from services.gateway.agents.draft import Draft, checked
+from services.gateway.agents.evaluations import Evaluation
 from services.gateway.answers import NotThere
-from services.gateway.building import PREVIEW, Building, Built, Talk
 from services.gateway.door import Builder, Here, Reader
-from services.gateway.draft import Draft, checked
-from services.gateway.evaluations import Evaluation
 from services.gateway.streaming import Stream, stream
 
 router = APIRouter()

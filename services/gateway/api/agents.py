@@ -9,13 +9,13 @@ from pydantic import ConfigDict, Field
 
 from schemas.ids import Token
 from schemas.tools import Value
-from services.gateway import keeping
-from services.gateway.agent_changes import FieldChange, changes
-from services.gateway.agent_file import LIMIT, Form, read_agent, write_agent
-from services.gateway.agents import ASSISTANT, Agent
+from services.gateway.agents import keeping
+from services.gateway.agents.agent import ASSISTANT, Agent
+from services.gateway.agents.changes import FieldChange, changes
+from services.gateway.agents.draft import Draft, checked
+from services.gateway.agents.file import LIMIT, Form, read_agent, write_agent
 from services.gateway.api import agent_trying
 from services.gateway.door import Builder, Here, Reader
-from services.gateway.draft import Draft, checked
 
 router = APIRouter()
 router.include_router(agent_trying.router)

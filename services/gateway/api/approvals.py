@@ -22,14 +22,14 @@ from schemas.ids import CommandId, RunId, Token
 from schemas.policy import Scope
 from schemas.runs import ListRuns, RunFilter, RunSummary
 from schemas.tools import Value
-from services.gateway import people
 from services.gateway.api.conversations import Run
 from services.gateway.door import Approver, Here, Reader
 from services.gateway.gateway import Gateway
-from services.gateway.people import Approval
-from services.gateway.people import Query as Asked
 from services.gateway.principal import NotPermitted
-from services.gateway.turn import TurnFold
+from services.gateway.runs import people
+from services.gateway.runs.people import Approval
+from services.gateway.runs.people import Query as Asked
+from services.gateway.runs.turn import TurnFold
 
 router = APIRouter()
 

@@ -32,17 +32,17 @@ from schemas.ids import RunId, Text, Token, checked_run
 from schemas.messages import Message
 from schemas.runs import ListRuns, Place, RunFilter, RunSummary, Status
 from schemas.tools import Part, Value
-from services.gateway.agents import ASSISTANT, spec_named
+from services.gateway.agents.agent import ASSISTANT, spec_named
+from services.gateway.agents.building import BUILD, PREVIEW
 from services.gateway.answers import Conflict, NotThere
-from services.gateway.building import BUILD, PREVIEW
 from services.gateway.door import Asker, Here, Reader
 from services.gateway.gateway import Gateway
-from services.gateway.library import Progress
+from services.gateway.ports.library import Progress
 from services.gateway.principal import Principal
+from services.gateway.runs.telling import Telling
+from services.gateway.runs.turn import Turn, turn_of
 from services.gateway.streaming import Stream
 from services.gateway.streaming import stream as streamed
-from services.gateway.telling import Telling
-from services.gateway.turn import Turn, turn_of
 
 router = APIRouter()
 

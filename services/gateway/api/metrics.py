@@ -7,8 +7,8 @@ from starlette.requests import Request
 
 from schemas.errors import MilepostError
 from services.gateway.door import Here, Reader
-from services.gateway.metrics import CONTENT_TYPE, exposition
 from services.gateway.principal import NotPermitted
+from services.gateway.telemetry.metrics import CONTENT_TYPE, exposition
 
 router = APIRouter()
 

@@ -36,13 +36,13 @@ from schemas.sealing import Sealed
 from schemas.tools import Value
 from services.gateway.door import Asker, Here, Reader
 from services.gateway.gateway import ANSWER_S, Gateway
-from services.gateway.history import Verification
+from services.gateway.ports.history import Verification
 from services.gateway.principal import Principal
-from services.gateway.readings import Readings
-from services.gateway.replaying import PromptAt, StateAt, Verdict, prompt_at, replayed, state_at
-from services.gateway.run_diff import DiffTold, compared
-from services.gateway.run_forks import ForkAsked, Forked, Leaving, change_of, forked, leaving, original_of
-from services.gateway.run_view import Asking, EventLine, Reading
+from services.gateway.runs.diff import DiffTold, compared
+from services.gateway.runs.forks import ForkAsked, Forked, Leaving, change_of, forked, leaving, original_of
+from services.gateway.runs.readings import Readings
+from services.gateway.runs.replaying import PromptAt, StateAt, Verdict, prompt_at, replayed, state_at
+from services.gateway.runs.view import Asking, EventLine, Reading
 from services.gateway.streaming import Stream, stream
 from services.gateway.ticks import Ticks
 

@@ -20,7 +20,7 @@ from services.gateway.answers import Conflict, NotThere
 from services.gateway.door import Here, Manager, Reader
 from services.gateway.gateway import Gateway
 from services.gateway.keys import DoorKey, new_key
-from services.gateway.machinery import DeadLetter, Gpu, ProcessNow, QueueNow, ServiceNow, StorageNow
+from services.gateway.ports.machinery import DeadLetter, Gpu, ProcessNow, QueueNow, ServiceNow, StorageNow
 from services.gateway.principal import DoorRole, Principal
 
 router = APIRouter()
@@ -30,7 +30,7 @@ _LOOKED_AT = 500
 _OWN_LANES = ("main", "builtin")
 """Lanes of the stack itself; others are named after what tenants imported."""
 
-LetterId = Annotated[str, Path(pattern=r"^[0-9]{1,18}$")]
+LetterId = Annotated[str, Path(pattern=r"^[1-9][0-9]{0,17}$")]
 KeyId = Annotated[str, Path(pattern=r"^[0-9a-f]{1,64}$")]
 
 

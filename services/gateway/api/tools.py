@@ -20,7 +20,7 @@ from schemas.tools import Effect, Part, Preview, Refusal, ToolCard, Value
 from services.gateway.answers import NotThere
 from services.gateway.door import Asker, Builder, Here, Reader
 from services.gateway.gateway import Gateway
-from services.gateway.workshop import Import, Imported
+from services.gateway.ports.workshop import Import, Imported
 
 router = APIRouter()
 

@@ -17,7 +17,7 @@ from services.gateway.channels import talk
 from services.gateway.channels.channel import Channel, KeptChannel
 from services.gateway.door import Builder, Here, Manager, Reader, Responses
 from services.gateway.gateway import Gateway
-from services.gateway.outside import EnvironmentNotOwn, tenants_own
+from services.gateway.ports.outside import EnvironmentNotOwn, tenants_own
 from services.gateway.principal import NotSignedIn
 from services.gateway.rate import Rates
 from services.gateway.triggers import hooks, trying

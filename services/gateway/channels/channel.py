@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from schemas.ids import Token
 from schemas.tools import Value
-from services.gateway.outside import Outside
+from services.gateway.ports.outside import Outside
 from services.gateway.principal import DoorRole, NotSignedIn, Principal
 from services.gateway.triggers.trigger import EnvironmentName
 

@@ -18,7 +18,7 @@ from runtime.errors import Permanent
 from schemas.canonical import JsonObject, read_json
 from schemas.errors import ProtocolError
 from services.gateway.channels.channel import Card, Message, NoChannel, Target
-from services.gateway.outside import Outside
+from services.gateway.ports.outside import Outside
 
 WINDOW_S = 3600
 LONGEST = 5000  # characters of a Markdown message; a request may have 20,000 bytes

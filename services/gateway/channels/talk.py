@@ -15,7 +15,7 @@ from runtime.sealing import Erased
 from schemas.commands import RequestApproval
 from schemas.errors import MilepostError, ProtocolError
 from schemas.ids import CommandId, RunId, checked_run, checked_token
-from services.gateway.agents import spec_named
+from services.gateway.agents.agent import spec_named
 from services.gateway.channels import words
 from services.gateway.channels.channel import (
     Card,
@@ -30,7 +30,7 @@ from services.gateway.channels.channel import (
 from services.gateway.channels.dingtalk import DingTalk
 from services.gateway.channels.store import Owed
 from services.gateway.gateway import Gateway
-from services.gateway.outside import tenants_own
+from services.gateway.ports.outside import tenants_own
 from services.gateway.principal import Principal
 
 log = structlog.get_logger("services.gateway.channels")

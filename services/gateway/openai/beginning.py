@@ -16,7 +16,6 @@ from schemas.messages import Message, Output, Sampling
 from schemas.runs import ListRuns, RunFilter, RunSummary
 from schemas.tools import ToolCard
 from services.gateway.answers import Conflict, NotThere
-from services.gateway.asking import decision_of, filled
 from services.gateway.caller_tools import RESULT
 from services.gateway.gateway import Gateway
 from services.gateway.openai import words
@@ -26,6 +25,7 @@ from services.gateway.openai.specs import Specs
 from services.gateway.openai.spoken import Spoken, Told, Unfit, last_words, results_at_the_end, told
 from services.gateway.openai.waiting import Tree, Waiting, read_tree
 from services.gateway.principal import Principal
+from services.gateway.runs.asking import decision_of, filled
 
 APPROVE = "approve"
 """The tool as which an approval is told to clients that want that."""

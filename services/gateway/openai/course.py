@@ -18,8 +18,8 @@ from runtime.state import RunState
 from schemas.events import TERMINAL, Failure, Generated, RunCancelled, RunCompleted, RunFailed
 from schemas.ids import CommandId, RunId
 from schemas.messages import Usage
-from services.gateway.following import followed
 from services.gateway.openai.waiting import Waits, waits_of
+from services.gateway.runs.following import followed
 
 Approvals: TypeAlias = Literal["text", "tool", "wait"]
 """How an approval is told: in words, as a call of a tool named approve, or not at all: whoever asks waits."""

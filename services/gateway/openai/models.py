@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path
 
 from schemas.tools import Value
-from services.gateway.agents import ASSISTANT, Agent
+from services.gateway.agents.agent import ASSISTANT, Agent
 from services.gateway.answers import NotThere
 from services.gateway.door import Here, Reader
 from services.gateway.gateway import Gateway

@@ -55,7 +55,7 @@ from services.gateway.streaming import stream
 router = APIRouter()
 
 BARE = "model"
-"""The name of the agent that is nothing but a model (services.gateway.agents.spec_named)."""
+"""The name of the agent that is nothing but a model (services.gateway.agents.agent.spec_named)."""
 CANCEL_S = 10.0
 """A write that is under way is awaited, but not for ever."""
 

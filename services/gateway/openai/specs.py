@@ -9,7 +9,7 @@ from typing import cast
 from starlette.requests import HTTPConnection
 
 from schemas.agent import AgentSpec
-from services.gateway.agents import spec_named
+from services.gateway.agents.agent import spec_named
 from services.gateway.gateway import Gateway
 
 FRESH_S = 1.0

@@ -11,10 +11,10 @@ import re
 from runtime.policy import may_approve
 from schemas.commands import AskPerson, RequestApproval
 from schemas.ids import RunId
-from services.gateway.asking import Language, approval_text, language_of, question_text, secret_of
 from services.gateway.openai.ids import Named, mark_of
 from services.gateway.openai.waiting import Waiting, Waits
 from services.gateway.principal import Principal
+from services.gateway.runs.asking import Language, approval_text, language_of, question_text, secret_of
 
 _MARK = re.compile(r"/runs/(\d{6}-[0-9a-f]{32})#wait-([0-9a-f]{8})(?![0-9a-z])")
 _WORDS: dict[Language, dict[str, str]] = {

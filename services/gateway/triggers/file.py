@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from schemas.errors import MilepostError, ProtocolError
-from services.gateway.agent_file import read_yaml, write_yaml
-from services.gateway.fields import first_unknown
+from services.gateway.agents.fields import first_unknown
+from services.gateway.agents.file import read_yaml, write_yaml
 from services.gateway.triggers.trigger import Trigger
 
 LIMIT = 64 * 1024

@@ -19,7 +19,7 @@ from schemas.errors import MilepostError
 from schemas.events import Triggered
 from schemas.ids import checked_run
 from schemas.tools import Value
-from services.gateway.agents import spec_named
+from services.gateway.agents.agent import spec_named
 from services.gateway.gateway import Gateway
 from services.gateway.principal import Principal
 from services.gateway.triggers import condition, template

@@ -8,7 +8,7 @@ import hmac
 from collections.abc import Mapping
 from datetime import datetime
 
-from services.gateway.outside import Outside, tenants_own
+from services.gateway.ports.outside import Outside, tenants_own
 from services.gateway.principal import NotSignedIn
 from services.gateway.seed import Seed
 from services.gateway.triggers.trigger import Alarm, Kept, Webhook

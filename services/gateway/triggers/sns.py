@@ -10,7 +10,7 @@ import binascii
 import re
 
 from schemas.canonical import JsonObject
-from services.gateway.outside import Outside
+from services.gateway.ports.outside import Outside
 from services.gateway.triggers.signatures import NoHook
 
 # A bucket of S3 may be called sns: a region has two letters and a number, and s3 has not.

@@ -15,7 +15,7 @@ from services.gateway.triggers import condition, schedule, template
 
 TriggerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,48}$")]
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,127}$")]
-"""A variable of the gateway's environment; services.gateway.outside says which ones a tenant may name."""
+"""A variable of the gateway's environment; services.gateway.ports.outside says which ones a tenant may name."""
 
 NOT_HEARD = ("mp", "agents")
 LONGEST_SUBJECT = 200

@@ -11,7 +11,7 @@ from runtime.differing import Change
 from runtime.timeline import Language, summary
 from runtime.totals import Done
 from schemas.tools import Value
-from services.gateway.run_view import Reading
+from services.gateway.runs.view import Reading
 
 MOST_CHANGES = 100
 MOST_TEXT = 20_000

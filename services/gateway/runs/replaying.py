@@ -21,7 +21,7 @@ from schemas.envelope import Fact
 from schemas.events import Generated, Passage, Turn, UserFact
 from schemas.messages import Message, Prompt, Sampling, Usage
 from schemas.tools import ToolCard, Value
-from services.gateway.run_view import Reading
+from services.gateway.runs.view import Reading
 
 _LINE = 200
 _MESSAGES = 40

@@ -9,7 +9,7 @@ from typing import Literal
 
 from schemas.canonical import Json
 from schemas.tools import Value
-from services.gateway.draft import Draft
+from services.gateway.agents.draft import Draft
 
 _LONG = 80
 _LINES = 2000

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from services.gateway.agents import MOST, Agent, taken
+from services.gateway.agents.agent import MOST, Agent, taken
 
 
 class MemoryAgentStore:
-    """services.gateway.agents.AgentStore in a dictionary."""
+    """services.gateway.agents.agent.AgentStore in a dictionary."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], list[Agent]] = {}

@@ -25,9 +25,9 @@ from schemas.errors import MilepostError
 from schemas.ids import RunId
 from schemas.messages import JsonOutput, Manner, Sampling
 from schemas.tools import ToolCard, Value
-from services.gateway.building_mending import complete, different, examples, sentence, user_says, without
-from services.gateway.building_words import SAID, TOLD, Job, Language, language_of, names_of, schema, shown
-from services.gateway.draft import Draft
+from services.gateway.agents.building_mending import complete, different, examples, sentence, user_says, without
+from services.gateway.agents.building_words import SAID, TOLD, Job, Language, language_of, names_of, schema, shown
+from services.gateway.agents.draft import Draft
 
 STEP_S = 120.0
 BUILD, PREVIEW = "build-", "preview-"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from schemas.agent import AgentSpec
-from services.gateway.agents import ASSISTANT, Agent, AgentStore, taken
+from services.gateway.agents.agent import ASSISTANT, Agent, AgentStore, taken
+from services.gateway.agents.draft import Draft, checked
 from services.gateway.answers import NotThere
-from services.gateway.draft import Draft, checked
 
 _ALWAYS = datetime(2026, 1, 1, tzinfo=UTC)
 

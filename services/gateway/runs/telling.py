@@ -13,9 +13,9 @@ from runtime.speech import Delta, hear_text, read_busy
 from schemas import subjects
 from schemas.canonical import Json, JsonObject
 from schemas.ids import RunId
-from services.gateway.following import followed
 from services.gateway.principal import Principal
-from services.gateway.turn import TurnFold
+from services.gateway.runs.following import followed
+from services.gateway.runs.turn import TurnFold
 
 Told = tuple[str, JsonObject]
 """An event's name and what it says."""

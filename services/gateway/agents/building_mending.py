@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from schemas.tools import ToolCard
-from services.gateway.building_words import Language, copied, language_of
+from services.gateway.agents.building_words import Language, copied, language_of
 
 MOST_SUGGESTIONS = 4
 _SENTENCES = re.compile(r"(?<=[.!?。！？])\s*")

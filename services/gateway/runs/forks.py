@@ -14,7 +14,7 @@ from schemas.agent import AgentSpec
 from schemas.canonical import JsonObject, canonical
 from schemas.events import TERMINAL, Answered, TurnStored
 from schemas.tools import ToolCard, Value
-from services.gateway.run_view import Reading
+from services.gateway.runs.view import Reading
 
 EventNumber: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,7}$")]
 _SHOWN = 80

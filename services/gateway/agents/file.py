@@ -17,8 +17,8 @@ from pydantic import Field, ValidationError
 from schemas.agent import AgentSpec
 from schemas.canonical import Json, checked, read_json
 from schemas.errors import MilepostError, ProtocolError
-from services.gateway.draft import Draft, Suggestion
-from services.gateway.fields import first_unknown
+from services.gateway.agents.draft import Draft, Suggestion
+from services.gateway.agents.fields import first_unknown
 
 LIMIT = 1024 * 1024
 _WIDTH = 120

@@ -17,7 +17,7 @@ from prometheus_client.registry import CollectorRegistry
 
 from runtime.histogram import BOUNDS, Histogram
 from schemas.canonical import JsonObject
-from services.gateway.observed import Observed
+from services.gateway.telemetry.observed import Observed
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _LE = (*(str(bound) for bound in BOUNDS), "+Inf")

@@ -10,8 +10,8 @@ from typing import ParamSpec, TypeVar
 
 from runtime.sealing import Erased
 from schemas.ids import RunId
-from services.gateway.history import History
-from services.gateway.run_view import Reading
+from services.gateway.ports.history import History
+from services.gateway.runs.view import Reading
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from schemas.canonical import canonical
 from schemas.errors import MilepostError
 from schemas.ids import Token
 from schemas.tools import Value
-from services.gateway.fields import first_unknown
+from services.gateway.agents.fields import first_unknown
 
 SPEC_BYTES = 256 * 1024
 MOST_TOOLS = 128

@@ -18,7 +18,7 @@ from schemas.canonical import digest
 from schemas.commands import AskPerson, RequestApproval
 from schemas.errors import MilepostError
 from schemas.ids import CommandId, RunId
-from services.gateway.agent_protocol import (
+from services.gateway.bus.agent_protocol import (
     ACK,
     CONVERSATION,
     PIECE,
@@ -31,8 +31,8 @@ from services.gateway.agent_protocol import (
     chunk,
     query,
 )
-from services.gateway.asking import approval_text, decision_of, filled, language_of, question_text, secret_of, unclear
-from services.gateway.library import Library
+from services.gateway.ports.library import Library
+from services.gateway.runs.asking import approval_text, decision_of, filled, language_of, question_text, secret_of, unclear
 
 KEEP_S = 20.0
 """Seconds between signs of life: callers give up after 60 without one."""

@@ -33,9 +33,9 @@ from schemas.events import (
 )
 from schemas.ids import CommandId, RunId
 from schemas.tools import Effect, Part, PartKind, ToolCall, ToolResult, Value
-from services.gateway import people
-from services.gateway.people import Approval, Matter, Query
 from services.gateway.principal import Principal
+from services.gateway.runs import people
+from services.gateway.runs.people import Approval, Matter, Query
 
 RESULT_CHARACTERS = 20_000
 """So much of a tool's text or table is told with a turn; the whole stands in the run."""

@@ -1,0 +1,1 @@
+"""Agents on the bus, for programs that speak the Synadia Agent Protocol."""

@@ -1,0 +1,1 @@
+"""What the door and the stack tell of themselves."""

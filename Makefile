@@ -35,7 +35,7 @@ down: install ## stop it
 
 test: install ## every test on real servers, except the slow drills
 	@$(BIN)/python -m pytest -q -n 2 tests/unit tests/contract
-	@$(BIN)/python -m pytest -q tests/live tests/story
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/live tests/story
 
 export-env: install ## the environment that `milepost models export --with optimum` runs in (2 GB to fetch)
 	@$(BIN)/python -m infra.models.export

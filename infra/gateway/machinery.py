@@ -1,4 +1,4 @@
-"""The port of the machine, of: the supervisor's state file, JetStream's figures, the services' own, and the disk."""
+"""The port Machinery over the supervisor's state file, JetStream's figures, the services' own, and the disk."""
 
 from __future__ import annotations
 

@@ -13,11 +13,12 @@ import "./agent/words.js";
 style("/pages/agent.css");
 
 function Card({ agent }) {
+  const title = agent.built_in ? say("ag.assistant") : agent.title || agent.name;
   return html`<li class="card agent-card">
-    <a class="over" href=${`/agents/${agent.name}`} aria-label=${`${say("ag.edit")} ${agent.title || agent.name}`}></a>
-    <div class="row head"><${Picture} picture=${agent.picture} title=${agent.title || agent.name} size=${40} />
-      <div class="grow"><h2 class="cut">${agent.title || agent.name}</h2><p class="faint mono cut">${agent.name}</p></div></div>
-    <p class="soft about">${agent.description}</p>
+    <a class="over" href=${`/agents/${agent.name}`} aria-label=${`${say("ag.edit")} ${title}`}></a>
+    <div class="row head"><${Picture} picture=${agent.picture} title=${title} size=${40} />
+      <div class="grow"><h2 class="cut">${title}</h2><p class="faint mono cut">${agent.name}</p></div></div>
+    <p class="soft about">${agent.built_in ? say("ag.assistant about") : agent.description}</p>
     <footer class="row apart">
       <span class="row">${agent.built_in ? html`<${Badge}>${say("ag.built in")}<//>`
         : agent.serves ? html`<${Badge} kind="good">${agent.serves === agent.version ? say("ag.published") : say("ag.published v", { n: agent.serves })}<//>`
@@ -68,8 +69,8 @@ export default function Agents() {
   const own = (data ?? []).some((each) => !each.built_in);
   return html`<div class="page agents">
     <header><h1>${say("ag.agents")}</h1>
-      ${may("build") && html`<div class="row"><button onClick=${() => setImporting(true)}><${Icon} name="down" />${say("ag.import")}</button>
-        <a class="button primary" href="/agents/new"><${Icon} name="plus" />${say("ag.new")}</a></div>`}</header>
+      <div class="row"><a class="button" href="/triggers">${say("ag.triggers")}</a>${may("build") && html`<button onClick=${() => setImporting(true)}><${Icon} name="down" />${say("ag.import")}</button>
+        <a class="button primary" href="/agents/new"><${Icon} name="plus" />${say("ag.new")}</a>`}</div></header>
     <${Trouble} error=${error} again=${again} />
     ${loading && !data && html`<${Loading} />`}
     ${(data?.length ?? 0) > 6 && html`<div class="search"><${Icon} name="search" /><input type="search" aria-label=${say("ag.search")} placeholder=${say("ag.search")} value=${text} onInput=${(event) => setText(event.target.value)} /></div>`}

@@ -95,7 +95,7 @@ const Side = ({ side }) => html`<div class="card stack tight"><p class="row"><a 
 
 function Totals({ a, b }) {
   const shown = (name, totals) => (SHOWN[name] ?? number)(totals[name]);
-  return html`<div class="table"><table><thead><tr><th>${say("diff: totals")}</th><th>${short(a.run)}</th><th>${short(b.run)}</th><th></th></tr></thead><tbody>
+  return html`<div class="table" tabindex="0"><table><thead><tr><th>${say("diff: totals")}</th><th>${short(a.run)}</th><th>${short(b.run)}</th><td></td></tr></thead><tbody>
     ${TOTALS.map((name) => {
       const [left, right] = [a.totals[name], b.totals[name]], plain = typeof left === "number" && typeof right === "number";
       const by = plain && left !== right ? `${right > left ? "+" : "−"}${(SHOWN[name] ?? number)(Math.abs(right - left))}` : "";
@@ -108,7 +108,7 @@ const Write = ({ write }) => (write ? html`<div><p><strong>${write.tool}</strong
 export default function DiffPage() {
   const { a, b } = route.value.query, [all, setAll] = useState(false);
   const { data, error, loading, again } = useGet(a && b ? `/api/diff${query({ a, b, language: language.value })}` : null);
-  if (!a || !b) return html`<div class="page"><${Empty} title=${say("diff: no runs")}><p>${say("diff: which")}</p><p><a href="/runs">${say("nav.runs")}</a></p><//></div>`;
+  if (!a || !b) return html`<div class="page"><header><h1>${say("diff: title")}</h1></header><${Empty} title=${say("diff: no runs")}><p>${say("diff: which")}</p><p><a href="/runs">${say("nav.runs")}</a></p><//></div>`;
   return html`<div class="page run-page diff-page"><header><h1>${say("diff: title")}</h1><div class="row">
       <label class="row"><input type="checkbox" checked=${all} onChange=${() => setAll(!all)} />${say("diff: all")}</label><a class="button small" href=${`/runs/diff${query({ a: b, b: a })}`}>${say("diff: swap")}</a></div></header>
     <${Trouble} error=${error} again=${again} />${loading && !data && html`<${Loading} />`}

@@ -69,9 +69,9 @@ function Documents({ documents, chosen }) {
   const shown = words ? documents.filter((each) => `${each.title} ${each.source}`.toLowerCase().includes(words)) : documents;
   return html`<div class="stack documents">
     ${documents.length > 8 && html`<input type="search" value=${text} placeholder=${say("kn.filter")} aria-label=${say("kn.filter")} onInput=${(event) => setText(event.target.value)} />`}
-    <${Rows} items=${shown} height=${56} label=${say("kn.documents")} class="card flush" row=${(each) => html`<a role="listitem" key=${each.id} class="line" href=${`/knowledge/${each.collection}${query({ document: each.id })}`} aria-current=${each.id === chosen ? "true" : undefined}>
+    <${Rows} items=${shown} height=${56} label=${say("kn.documents")} class="card flush" row=${(each) => html`<div role="listitem" key=${each.id}><a class="line" href=${`/knowledge/${each.collection}${query({ document: each.id })}`} aria-current=${each.id === chosen ? "true" : undefined}>
       <span class="cut"><strong>${each.title}</strong></span><span class="faint num">${say("kn.n chunks", { n: number(each.chunks) })}</span>
-      <span class="cut faint">${each.source}</span><span class="faint" title=${moment(each.added)}>${ago(each.added)}</span></a>`} />
+      <span class="cut faint">${each.source}</span><span class="faint" title=${moment(each.added)}>${ago(each.added)}</span></a></div>`} />
   </div>`;
 }
 

@@ -33,7 +33,7 @@ function Services({ services }) {
     const sum = (of) => copies.reduce((total, each) => total + (Number(of(each)) || 0), 0);
     return { key, role, lane, copies: copies.length, done: sum((each) => each.told.done), failed: sum((each) => each.told.failed), retried: sum((each) => each.told.retried), working: sum((each) => each.told.working), questions: sum((each) => each.questions), errors: sum((each) => each.errors), ms: Math.max(...copies.map((each) => each.question_ms)), ...pace[key] };
   });
-  return html`<section class="stack" aria-label=${say("sy.services")}><h2>${say("sy.services")}</h2><div class="table"><table class="figures"><thead><tr><th>${say("sy.service")}</th>
+  return html`<section class="stack" aria-label=${say("sy.services")}><h2>${say("sy.services")}</h2><div class="table" tabindex="0"><table class="figures"><thead><tr><th>${say("sy.service")}</th>
       ${["copies", "working", "done", "failed", "retried", "p50", "p95", "questions", "answer"].map((key) => html`<th key=${key} class="num">${say(`sy.${key}`)}</th>`)}</tr></thead>
     <tbody>${roles.map((each) => html`<tr key=${each.key}><td>${each.role}${each.lane !== "main" && html` <span class="faint">${each.lane}</span>`}</td><td>${each.copies}</td><td>${number(each.working)}</td><td>${number(each.done)}</td>
       <td>${each.failed ? html`<${Badge} kind="bad">${number(each.failed)}<//>` : 0}</td><td>${number(each.retried)}</td><td>${took(each.p50)}</td><td>${took(each.p95)}</td>
@@ -46,7 +46,7 @@ function Queues({ queues }) {
   const row = (each, name) => html`<tr key=${each.kind + each.role + each.lane}><td>${name}</td>
     <td><span class="meter" role="img" aria-label=${`${each.waiting} + ${each.working}`}><span style=${{ width: `${(each.working / busy) * 100}%` }}></span><span class="waits" style=${{ width: `${(each.waiting / busy) * 100}%` }}></span></span></td>
     <td class="num">${number(each.waiting)}</td><td class="num">${number(each.working)}</td></tr>`;
-  return html`<section class="stack" aria-label=${say("sy.queues")}><h2>${say("sy.queues")}</h2><div class="table"><table class="figures"><thead><tr><th>${say("sy.queue")}</th><th></th><th class="num">${say("sy.waiting")}</th><th class="num">${say("sy.working")}</th></tr></thead>
+  return html`<section class="stack" aria-label=${say("sy.queues")}><h2>${say("sy.queues")}</h2><div class="table" tabindex="0"><table class="figures"><thead><tr><th>${say("sy.queue")}</th><td></td><th class="num">${say("sy.waiting")}</th><th class="num">${say("sy.working")}</th></tr></thead>
     <tbody>${commands.map((each) => row(each, html`${each.role}${each.lane !== "main" && html` <span class="faint">${each.lane}</span>`}`))}
     ${readers.map((each) => row(each, html`${each.role} <span class="faint">${say("sy.behind", { segment: each.lane })}</span>`))}</tbody></table></div></section>`;
 }
@@ -73,7 +73,7 @@ function Storage({ asked }) {
   if (!data || !data.disk_total) return null;
   const used = data.disk_total - data.disk_free;
   return html`<section class="stack" aria-label=${say("sy.storage")}><h2>${say("sy.storage")}</h2>
-    <div class="table"><table class="figures"><thead><tr><th>${say("sy.stream")}</th><th class="num">${say("sy.messages")}</th><th class="num">${say("sy.size")}</th></tr></thead>
+    <div class="table" tabindex="0"><table class="figures"><thead><tr><th>${say("sy.stream")}</th><th class="num">${say("sy.messages")}</th><th class="num">${say("sy.size")}</th></tr></thead>
       <tbody>${data.streams.map((each) => html`<tr key=${each.name}><td class="mono">${each.name}</td><td class="num">${number(each.messages)}</td><td class="num">${bytes(each.bytes)}</td></tr>`)}
       ${data.database !== null && html`<tr><td>${say("sy.database")}</td><td></td><td class="num">${bytes(data.database)}</td></tr>`}</tbody></table></div>
     <div><label for="disk" class="soft">${say("sy.disk", { free: bytes(data.disk_free), total: bytes(data.disk_total) })}</label><meter id="disk" class="disk" min="0" max=${data.disk_total} high=${data.disk_total * 0.9} value=${used}></meter></div>

@@ -43,17 +43,17 @@ function useList(filters, stamp, on) {
 
 function More({ onSeen }) {
   useEffect(() => void onSeen(), []);
-  return html`<div class="line"><${Loading} /></div>`;
+  return html`<div role="listitem" class="line"><${Loading} /></div>`;
 }
 
 function Line({ tool, chosen, best }) {
   const { q, how, ...others } = route.value.query;
-  return html`<a role="listitem" class="line" href=${`/tools/${tool.name}${query({ q, how, ...others })}`} aria-current=${tool.name === chosen ? "true" : undefined}>
+  return html`<div role="listitem"><a class="line" href=${`/tools/${tool.name}${query({ q, how, ...others })}`} aria-current=${tool.name === chosen ? "true" : undefined}>
     <span class="cut mono">${tool.name}</span>
     <span class="row marks">${tool.score !== undefined && html`<span class="faint num">${tool.score.toFixed(3)}</span>`}<${Presence} of=${tool.presence} /><${Badge} kind=${EFFECTS[tool.effect]}>${say(`tl.${tool.effect}`)}<//></span>
     <span class="cut faint">${tool.description}</span>
     ${tool.score !== undefined && html`<span class="bar" aria-hidden="true"><span style=${{ width: `${Math.max(2, (tool.score / best) * 100)}%` }}></span></span>`}
-  </a>`;
+  </a></div>`;
 }
 
 function Why({ tool }) {

@@ -31,7 +31,7 @@ export function Trouble({ error, again }) {
     <p><strong>${error.what ?? String(error.message ?? error)}</strong></p>
     ${error.why && html`<p>${error.why}</p>`}
     ${error.hint && html`<p class="hint">${say("next")}: <code>${error.hint}</code></p>`}
-    ${again && html`<button class="small" onClick=${again}>${say("try again")}</button>`}
+    ${again && html`<button type="button" class="small" onClick=${again}>${say("try again")}</button>`}
   </div>`;
 }
 
@@ -58,7 +58,7 @@ export function Dialog({ title, onClose, children, wide = false }) {
   }, []);
   return html`<dialog ref=${at} class=${wide ? "wide" : ""} aria-labelledby=${id} onClose=${onClose}
       onClick=${(event) => event.target === at.current && at.current.close()}>
-    <header><h2 id=${id}>${title}</h2><button class="quiet icon-only" aria-label=${say("close")} onClick=${() => at.current.close()}><${Icon} name="x" /></button></header>
+    <header><h2 id=${id}>${title}</h2><button type="button" class="quiet icon-only" aria-label=${say("close")} onClick=${() => at.current.close()}><${Icon} name="x" /></button></header>
     <div class="body">${children}</div>
   </dialog>`;
 }
@@ -73,7 +73,7 @@ export function Tabs({ tabs, chosen, onChoose, label }) {
     event.currentTarget.children[next].focus();
   };
   return html`<div class="tabs" role="tablist" aria-label=${label} onKeyDown=${move}>
-    ${tabs.map(([key, words]) => html`<button key=${key} role="tab" aria-selected=${key === chosen} tabindex=${key === chosen ? 0 : -1} onClick=${() => onChoose(key)}>${words}</button>`)}
+    ${tabs.map(([key, words]) => html`<button key=${key} type="button" role="tab" aria-selected=${key === chosen} tabindex=${key === chosen ? 0 : -1} onClick=${() => onChoose(key)}>${words}</button>`)}
   </div>`;
 }
 
@@ -84,7 +84,7 @@ export function Copy({ text, label }) {
     setDone(true);
     setTimeout(() => setDone(false), 1500);
   };
-  return html`<button class="quiet small" onClick=${copy}>${done ? say("copied") : (label ?? say("copy"))}</button>`;
+  return html`<button type="button" class="quiet small" onClick=${copy}>${done ? say("copied") : (label ?? say("copy"))}</button>`;
 }
 
 // A long list of rows of one height, of which only those in sight are made. row: (item, index) => html.

@@ -22,7 +22,7 @@ learn({
   "turn: ask again": ["Ask anew", "重新提问"],
   "turn: branch": ["What follows it stays where it is: the edited question begins a conversation of its own.", "原对话保留不变：编辑后的问题会开始一个新对话。"],
   "turn: cancel": ["Cancel", "取消"],
-  "turn: tokens": ["{n} tokens", "{n} 个 token"],
+  "turn: tokens": ["{n} tokens", "{n} 词元"],
   "turn: read and written": ["{read} read, {written} written", "读 {read}，写 {written}"],
   "turn: run": ["View run", "查看运行"],
   "turn: empty answer": ["The answer is empty.", "回答为空。"],
@@ -79,6 +79,7 @@ export function Reply({ turn, talk, agent, called, onRetry }) {
   const working = turn.items.some((each) => each.kind === "call" && !each.ended);
   const end = turn.ended ? new Date(turn.ended) - new Date(turn.began) : null;
   const tokens = (turn.read ?? 0) + (turn.written ?? 0);
+  const spent = tokens ? say("turn: tokens", { n: number(tokens) }) : "";
   return html`<div class="reply" aria-busy=${!over}>
     <p class="whose"><span class="face" aria-hidden="true">${agent.picture?.startsWith("data:") ? html`<img src=${agent.picture} alt="" />` : agent.picture || html`<${Icon} name="agents" />`}</span>${called}</p>
     <div class="body stack">
@@ -94,7 +95,7 @@ export function Reply({ turn, talk, agent, called, onRetry }) {
       ${over && turn.answer && html`<${Copy} text=${turn.answer} label=${say("turn: copy answer")} />`}
       ${over && onRetry && html`<button class="quiet small" onClick=${onRetry}>${say("turn: again")}</button>`}
       <a class="button quiet small" href=${`/runs/${turn.run}`}>${say("turn: run")}</a>
-      <span class="faint num meta">${[turn.model && turn.model !== "default" ? turn.model : "", tokens ? say("turn: tokens", { n: number(tokens) }) : "", end !== null ? duration(end) : ""].filter(Boolean).map((each, n) => html`<span key=${n} title=${each.includes("token") ? say("turn: read and written", { read: number(turn.read), written: number(turn.written) }) : clock(turn.began)}>${n ? " · " : ""}${each}</span>`)}</span>
+      <span class="faint num meta">${[turn.model && turn.model !== "default" ? turn.model : "", spent, end !== null ? duration(end) : ""].filter(Boolean).map((each, n) => html`<span key=${n} title=${each === spent ? say("turn: read and written", { read: number(turn.read), written: number(turn.written) }) : clock(turn.began)}>${n ? " · " : ""}${each}</span>`)}</span>
     </footer>
   </div>`;
 }

@@ -46,7 +46,7 @@ export function Keys() {
   return html`<section class="stack" id="keys" aria-label=${say("sy.keys")}><div class="row apart"><h2>${say("sy.keys")}</h2><button class="small" onClick=${() => setAdding(true)}><${Icon} name="plus" />${say("sy.add key")}</button></div>
     <${Trouble} error=${error} />${!data && !error && html`<${Loading} />`}
     ${data && !data.keys.length && html`<p class="soft">${say("sy.no keys")}</p>`}
-    ${data?.keys.length > 0 && html`<div class="table"><table><thead><tr><th>${say("sy.key name")}</th><th>${say("sy.key user")}</th><th>${say("sy.key roles")}</th><th>${say("sy.made")}</th><th>${say("sy.until")}</th><th></th></tr></thead>
+    ${data?.keys.length > 0 && html`<div class="table"><table><thead><tr><th>${say("sy.key name")}</th><th>${say("sy.key user")}</th><th>${say("sy.key roles")}</th><th>${say("sy.made")}</th><th>${say("sy.until")}</th><td></td></tr></thead>
       <tbody>${data.keys.map((each) => { const [kind, words] = stateOf(each); return html`<tr key=${each.id}><td>${each.name} <span class="faint mono">${each.id}</span></td><td>${each.user}</td><td>${each.roles.join(", ")}</td><td title=${moment(each.created)}>${ago(each.created)}</td>
         <td><${Badge} kind=${kind} title=${moment(each.expires ?? each.revoked)}>${say(words)}<//> ${!each.revoked && each.expires && html`<span class="faint">${moment(each.expires)}</span>`}</td><td>${!each.revoked && html`<${Revoke} of=${each} onGone=${again} />`}</td></tr>`; })}</tbody></table></div>`}
     ${adding && html`<${Add} onClose=${() => setAdding(false)} onMade=${(key) => { setAdding(false); setMade(key); again(); }} />`}

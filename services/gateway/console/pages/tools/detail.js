@@ -47,13 +47,13 @@ function rowsOf(schema, depth = 0, path = "") {
 function Parameters({ schema }) {
   const rows = rowsOf(schema);
   if (!rows.length) return html`<p class="soft">${say("form.none")}</p>`;
-  return html`<div class="table"><table class="parameters"><thead><tr><th>${say("tl.parameters")}</th><th>${say("tl.type")}</th><th>${say("tl.what")}</th></tr></thead>
+  return html`<div class="table" tabindex="0"><table class="parameters"><thead><tr><th>${say("tl.parameters")}</th><th>${say("tl.type")}</th><th>${say("tl.what")}</th></tr></thead>
     <tbody>${rows.map((each) => html`<tr key=${each.key}><td style=${{ paddingLeft: `${10 + each.depth * 16}px` }}><span class="mono">${each.name}</span>${each.needed && html`<div class="faint">${say("tl.needed")}</div>`}</td>
       <td class="mono soft">${typeOf(each.schema)}</td><td>${each.schema.description}${each.schema.default !== undefined && html` <span class="faint">= ${JSON.stringify(each.schema.default)}</span>`}</td></tr>`)}</tbody></table></div>`;
 }
 
 function Versions({ versions }) {
-  return html`<div class="table"><table><thead><tr><th>${say("tl.revision")}</th><th>${say("tl.hash")}</th><th></th></tr></thead><tbody>${versions.map((each) => html`<tr key=${each.since}>
+  return html`<div class="table" tabindex="0"><table><thead><tr><th>${say("tl.revision")}</th><th>${say("tl.hash")}</th><td></td></tr></thead><tbody>${versions.map((each) => html`<tr key=${each.since}>
     <td class="num">${each.since} – ${each.until ?? say("tl.now")}</td><td>${each.version} · <span class="mono">${each.hash.slice(0, 12)}</span></td><td><${Effect} of=${each.effect} /></td></tr>`)}</tbody></table></div>`;
 }
 

@@ -8,7 +8,7 @@ export ORT_DISABLE_TELEMETRY = 1
 # What torch needs on GPUs only and loads on first use; its other libraries of CUDA it loads in any case.
 UNUSED_BY_EXPORT := triton cuda-toolkit cuda-bindings cuda-pathfinder nvidia-cusolver nvidia-cuda-cccl nvidia-nvtx
 
-.PHONY: help install demo up down test test-oracle export-env drill-kill drill-effects drill-tamper lint format types check bench-steps bench-llm bench-tools bench-door bench-replay bench-retrieval vendor lock clean
+.PHONY: help install demo up down test test-oracle export-env drill-kill drill-effects drill-tamper lint format types check fuzz-door bench-steps bench-llm bench-tools bench-door bench-replay bench-retrieval vendor lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -75,6 +75,10 @@ eval-llm: install ## how often the default model calls rightly and answers right
 
 vendor: ## make the console's vendored modules anew (needs Node.js; nobody who runs Milepost does)
 	@services/gateway/console/vendor/build.sh
+
+fuzz-door: install ## requests made from /openapi.json, to a stack that is up: ARGS="-n 200 --phases coverage,fuzzing"
+	@$(BIN)/schemathesis run "$$($(BIN)/milepost door url)/openapi.json" -H "Authorization: Bearer $$($(BIN)/milepost door key)" \
+	  --checks not_a_server_error --continue-on-failure --exclude-path-regex '/api/live|/follow$$' $(ARGS)
 
 lint: install ## ruff and the import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

@@ -225,6 +225,8 @@ async def running(settings: Settings) -> AsyncIterator[Finding]:
         settings = attached(settings)
         yield await durable(settings)
         yield await database(settings)
+        if stack is None or stack.member("gateway"):
+            yield await door(settings)
         async with session(settings) as (_, world):
             for finding in await asyncio.gather(*(answers(world, role) for role in ANSWERING)):
                 yield finding
@@ -272,6 +274,27 @@ async def database(settings: Settings) -> Finding:
         return Finding("database", "ok", f"PostgreSQL {await postgres.check_answers(settings.postgres.url)} answers")
     except MilepostError as error:
         return Finding("database", "fail", f"{error.what} {error.why}".strip(), error.hint)
+
+
+async def door(settings: Settings) -> Finding:
+    """Whether the door answers where it was last open."""
+    import httpx
+
+    from infra.gateway.address import remembered
+
+    url = remembered(settings.home) or settings.door.public_url
+    if url is None:
+        return Finding("door", "warn", "none was opened from this data directory", "milepost up")
+    address, trouble = url.rstrip("/"), ""
+    try:
+        async with httpx.AsyncClient(timeout=_ANSWER_S, trust_env=False) as http:
+            found = await http.get(f"{address}/healthz")
+        trouble = "" if found.is_success else f"status {found.status_code}"
+    except httpx.HTTPError as error:
+        trouble = str(error) or type(error).__name__
+    if trouble:
+        return Finding("door", "fail", f"{address} does not answer: {trouble}", f"see {settings.home / 'logs' / 'gateway.log'}")
+    return Finding("door", "ok", f"{address} answers; milepost open")
 
 
 _TIMES = ("took", "waited", "said")  # for programs: GET /metrics shows them

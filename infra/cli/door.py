@@ -122,9 +122,11 @@ def list_(home: Home = None, json: Json = False) -> None:
     if as_json():
         print_json([_said(each) for each in found])
         return
+    if not found:
+        console(stderr=True).print(plain(say("door no keys")))
+        return
     rows = [
-        (each.id, each.name, each.user, ", ".join(each.roles), f"{each.created:%Y-%m-%d}",
-         "revoked" if each.revoked else f"until {each.expires:%Y-%m-%d}" if each.expires else "good")
+        (each.id, each.name, each.user, ", ".join(each.roles), f"{each.created:%Y-%m-%d}", _state(each))
         for each in found
     ]  # fmt: skip
     print_table(("id", "name", "user", "roles", "made", "state"), rows)
@@ -140,8 +142,14 @@ def revoke(
     use_json(json)
     store, settings, now = _store(home)
     if not _run(store.revoke(settings.tenant, id, now)):
-        raise MilepostError(f"There is no good key {id}.", hint="milepost door keys ls")
-    print_json({"id": id, "revoked": now.isoformat()}) if as_json() else console().print(plain(f"{id} revoked"))
+        raise MilepostError(f"There is no key {id} that could be revoked.", hint="milepost door keys ls")
+    print_json({"id": id, "revoked": now.isoformat()}) if as_json() else console().print(plain(say("door key revoked", id=id)))
+
+
+def _state(key: DoorKey) -> str:
+    if key.revoked:
+        return say("door key state revoked")
+    return say("door key state until", date=f"{key.expires:%Y-%m-%d}") if key.expires else say("door key state good")
 
 
 def _said(key: DoorKey) -> dict[str, object]:

@@ -49,18 +49,25 @@ def up(
 
 
 def _say_up(stack: Stack) -> None:
-    from infra.gateway.address import remembered
-
+    door = _door(stack)
     if as_json():
-        print_json({"ready": stack.ready, "home": str(stack.home), "members": [member.label for member in stack.members]})
+        members = [member.label for member in stack.members]
+        print_json({"ready": stack.ready, "home": str(stack.home), "members": members, "door": door})
         return
     out = console()
     out.print(f"[green]Milepost is up[/green] in {stack.home}: {', '.join(member.label for member in stack.members)}")
     for warning in stack.warnings:
         out.print(f"[yellow]{warning}[/yellow]")
-    if stack.member("gateway") and (url := remembered(stack.home)):
-        out.print(plain(say("up door", url=url)))
+    if door:
+        out.print(plain(say("up door", url=door)))
     out.print('Try: [bold]milepost ask "What time is it in Shanghai?"[/bold] · milepost status · milepost down')
+
+
+def _door(stack: Stack) -> str | None:
+    """Where the stack's door is; None without one."""
+    from infra.gateway.address import remembered
+
+    return remembered(stack.home) if stack.member("gateway") else None
 
 
 def down(home: Home = None, json: Json = False) -> None:
@@ -89,9 +96,12 @@ def status(home: Home = None, json: Json = False) -> None:
     ]  # fmt: skip
     if as_json():
         memory_mb = round(found.memory / 1e6, 1)
-        print_json({"running": found.running, "memory_mb": memory_mb, "processes": rows, "warnings": found.stack.warnings})
+        told = {"running": found.running, "memory_mb": memory_mb, "processes": rows, "warnings": found.stack.warnings}
+        print_json({**told, "door": _door(found.stack)})
     else:
         _status_table(rows, found.memory)
+        if door := _door(found.stack):
+            console().print(plain(say("status door", url=door)))
         for warning in found.stack.warnings:
             console().print(f"[yellow]{warning}[/yellow]")
     if not found.running or any(row["state"] == "dead" for row in rows):

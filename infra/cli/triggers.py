@@ -9,6 +9,7 @@ import typer
 
 from infra.cli.options import Home, Json
 from infra.cli.show import as_json, console, local, plain, print_json, print_table, use_json
+from infra.cli.words import say
 from schemas.errors import MilepostError
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def list_(home: Home = None, json: Json = False) -> None:
     if as_json():
         print_json(found)
         return
+    if not found:
+        console(stderr=True).print(plain(say("triggers none")))
+        return
     rows = [(
         each["trigger"]["name"], _source(each["trigger"]["source"]), "on" if each["trigger"]["enabled"] else "off",
         _local(each["next"][0]) if each["next"] else "", _outcome(each["last"]),
@@ -62,10 +66,10 @@ def add(
     if as_json():
         print_json(found)
         return
-    console().print(plain(f"{name}: version {found['version']}"))
+    console().print(plain(say("triggers kept", name=name, version=found["version"])))
     if found["url"]:
         console().print(plain(found["url"]), soft_wrap=True)
-        console().print(plain(f"what to sign with: milepost triggers secret {name}", "dim"))
+        console().print(plain(say("triggers sign", name=name), "dim"))
 
 
 def show(name: Name, home: Home = None, json: Json = False) -> None:
@@ -86,12 +90,12 @@ def test(name: Name, payload: Payload = None, home: Home = None, json: Json = Fa
         return
     for each in found:
         rows = [
-            ("fires", "yes" if each["fires"] else "no: its condition does not hold"), ("key", each["key"]),
+            ("fires", say("triggers fires" if each["fires"] else "triggers does not fire")), ("key", each["key"]),
             ("agent", each["agent"]), ("user", each["user"]), ("task", each["task"]), ("named by you", each["said"]),
         ]  # fmt: skip
         print_table(("", ""), rows)
     if not found:
-        console().print(plain("nothing would fire: no alarm of a state that counts"))
+        console().print(plain(say("triggers nothing")))
 
 
 def fire(name: Name, payload: Payload = None, home: Home = None, json: Json = False) -> None:
@@ -119,7 +123,7 @@ def remove(name: Name, home: Home = None, json: Json = False) -> None:
     """Forget a trigger and its history; its runs stay."""
     use_json(json)
     _ask(home, "DELETE", f"/api/triggers/{name}")
-    print_json({"removed": name}) if as_json() else console().print(plain(f"{name} is gone"))
+    print_json({"removed": name}) if as_json() else console().print(plain(say("triggers removed", name=name)))
 
 
 def history(
@@ -148,7 +152,7 @@ def secret(name: Name, home: Home = None, json: Json = False) -> None:
             ("headers", ", ".join(found["headers"]))]  # fmt: skip
     print_table(("", ""), rows)
     if not found["known"]:
-        console().print(plain(f"{found['env']} is not set where the gateway runs: every request is refused", "red"))
+        console().print(plain(say("triggers no secret", env=found["env"]), "red"))
 
 
 # --- channels ------------------------------------------------------------------------------------
@@ -161,8 +165,13 @@ def list_channels(home: Home = None, json: Json = False) -> None:
     if as_json():
         print_json(found)
         return
-    rows = [(each["channel"]["name"], each["channel"]["kind"], each["channel"]["agent"], each["url"],
-             "ready" if each["ready"] else f"{each['channel']['secret_env']} is not set") for each in found]  # fmt: skip
+    if not found:
+        console(stderr=True).print(plain(say("channels none")))
+        return
+    rows = [(
+        each["channel"]["name"], each["channel"]["kind"], each["channel"]["agent"], each["url"],
+        say("channels ready") if each["ready"] else say("channels no secret", env=each["channel"]["secret_env"]),
+    ) for each in found]  # fmt: skip
     print_table(("name", "kind", "agent", "address", "state"), rows)
 
 
@@ -197,7 +206,7 @@ def remove_channel(name: Name, home: Home = None, json: Json = False) -> None:
     """Forget a channel; its runs stay."""
     use_json(json)
     _ask(home, "DELETE", f"/api/channels/{name}")
-    print_json({"removed": name}) if as_json() else console().print(plain(f"{name} is gone"))
+    print_json({"removed": name}) if as_json() else console().print(plain(say("triggers removed", name=name)))
 
 
 def _ask(
@@ -211,14 +220,16 @@ def _ask(
 def _enabled(name: str, enabled: bool, home: Home, json: Json) -> None:
     use_json(json)
     found = _ask(home, "POST", f"/api/triggers/{name}/enabled", {"enabled": enabled})
-    print_json(found) if as_json() else console().print(plain(f"{name} is {'on' if enabled else 'off'}"))
+    print_json(found) if as_json() else console().print(plain(say("triggers on" if enabled else "triggers off", name=name)))
 
 
 def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise MilepostError(f"{file} cannot be read.", why=str(error), hint="check the path") from error
+        raise MilepostError(
+            f"{file} cannot be read.", why=getattr(error, "strerror", None) or str(error), hint="check the path"
+        ) from error
 
 
 def _payload(file: Path | None) -> object:

@@ -798,13 +798,45 @@ _WORDS: dict[str, tuple[str, str]] = {
     "agents written": ("{name}, version {version}, is written to {file}", "{name} 版本 {version} 已写入 {file}"),
     "agents same": ("nothing is different", "没有差异"),
     "agents is published": ("published", "已发布"),
+    # --- triggers and channels ---
+    "triggers removed": ("{name} is forgotten", "{name} 已删除"),
+    "triggers none": (
+        "no trigger is kept yet · milepost triggers add FILE; docs/triggers.md has examples",
+        "还没有触发器 · milepost triggers add FILE，示例见 docs/triggers.md",
+    ),
+    "triggers kept": ("{name} is kept as version {version}, and fires from now on", "{name} 已保存为版本 {version}，即刻生效"),
+    "triggers sign": ("what to sign with: milepost triggers secret {name}", "签名密钥：milepost triggers secret {name}"),
+    "triggers fires": ("yes", "是"),
+    "triggers does not fire": ("no: its condition does not hold", "否：条件不成立"),
+    "triggers nothing": ("nothing would fire: no alarm of a state that counts", "不会触发：没有符合状态的告警"),
+    "triggers no secret": (
+        "{env} is not set where the gateway runs: every request is refused",
+        "网关进程没有设置 {env}：所有请求都会被拒绝",
+    ),
+    "triggers on": ("{name} is on", "{name} 已启用"),
+    "triggers off": ("{name} is off", "{name} 已停用"),
+    "channels none": (
+        "no messenger is connected yet · milepost channels add FILE; docs/channels.md has an example",
+        "还没有接入聊天工具 · milepost channels add FILE，示例见 docs/channels.md",
+    ),
+    "channels ready": ("ready", "就绪"),
+    "channels no secret": ("{env} is not set", "未设置 {env}"),
     # --- the door ---
+    "door no keys": (
+        "no key is made yet · milepost door keys add NAME --role operator",
+        "还没有密钥 · milepost door keys add NAME --role operator",
+    ),
+    "door key revoked": ("{id} opens nothing any more", "{id} 已撤销"),
+    "door key state revoked": ("revoked", "已撤销"),
+    "door key state until": ("until {date}", "有效期至 {date}"),
+    "door key state good": ("good", "有效"),
     "door opened": ("The console opens in your browser: {link}", "控制台已在浏览器中打开：{link}"),
     "door link": ("Open this within two minutes: {link}", "请在两分钟内打开：{link}"),
     "door key once": (
         "This is the only time it is shown. To take it back: milepost door keys revoke {id}",
         "密钥只显示这一次。撤销：milepost door keys revoke {id}",
     ),
+    "status door": ("door: {url} · milepost open", "入口：{url} · milepost open"),
     "up door": (
         "Console: milepost open · OpenAI's clients: base_url {url}/v1",
         "控制台：milepost open · OpenAI 客户端：base_url {url}/v1",

@@ -7,9 +7,12 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from infra.postgres.at_once import at_once
 from infra.postgres.engine import transaction
 from infra.postgres.tables import agents
 from services.gateway.agents.agent import MOST, Agent, taken
+
+_PUBLISHED = "SELECT * FROM agents WHERE tenant = %(tenant)s AND name = %(name)s AND published"  # a request waits for it
 
 
 class PostgresAgentStore:
@@ -36,8 +39,8 @@ class PostgresAgentStore:
         return next(iter(found), None)
 
     async def published(self, tenant: str, name: str) -> Agent | None:
-        which = select(agents).where(*_of(tenant, name), agents.c.published)
-        return next(iter(await self._all(tenant, which)), None)
+        rows = await at_once(self._engine, tenant, _PUBLISHED, {"tenant": tenant, "name": name}, durable=False)
+        return _agent(rows[0]) if rows else None
 
     async def agents(self, tenant: str) -> list[Agent]:
         return await self._all(tenant, _newest(tenant))
@@ -78,5 +81,5 @@ def _newest(tenant: str) -> Select[tuple[object, ...]]:
     return select(agents).ext(distinct_on(agents.c.name)).where(agents.c.tenant == tenant).order_by(*order).limit(MOST)
 
 
-def _agent(row: RowMapping) -> Agent:
+def _agent(row: RowMapping | dict[str, object]) -> Agent:
     return Agent.model_validate(dict(row))

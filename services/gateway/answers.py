@@ -62,7 +62,10 @@ def add_to(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def plain(request: Request, error: HTTPException) -> JSONResponse:
-        found = answer(request, error.status_code, "Http", str(error.detail), "", "see /openapi.json")
+        path, method = request.scope["path"][:200], request.method
+        known = {404: f"There is nothing at {path}.", 405: f"{path} does not take {method}."}
+        what = known.get(error.status_code, str(error.detail))
+        found = answer(request, error.status_code, "Http", what, "", "see /openapi.json")
         found.headers.update(error.headers or {})
         return found
 
@@ -91,5 +94,6 @@ def openai_error(status: int, kind: str, what: str, why: str, hint: str) -> dict
     """An error as OpenAI's clients read it."""
     kinds = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
     general = "server_error" if status >= 500 else "invalid_request_error"
-    text = " ".join(part for part in (what, why, f"Next: {hint}" if hint else "") if part)
+    said = f"{what.rstrip('.')}: {why.rstrip('.')}." if what and why else what or why
+    text = f"{said} Next: {hint}" if hint else said
     return {"error": {"message": text, "type": kinds.get(status, general), "param": None, "code": kind}}

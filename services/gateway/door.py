@@ -19,8 +19,12 @@ CSRF = "x-csrf-token"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def gateway_of(connection: HTTPConnection) -> Gateway:
-    """The gateway that this app is the face of."""
+async def gateway_of(connection: HTTPConnection) -> Gateway:
+    """The gateway that this app is the face of. A coroutine, since FastAPI calls a plain function in another thread."""
+    return _gateway(connection)
+
+
+def _gateway(connection: HTTPConnection) -> Gateway:
     return cast("Gateway", connection.app.state.gateway)
 
 
@@ -39,7 +43,7 @@ async def principal_of(connection: HTTPConnection) -> Principal:
 
 
 async def _who(connection: HTTPConnection) -> Principal:
-    gateway = gateway_of(connection)
+    gateway = _gateway(connection)
     bearer = _bearer(connection)
     if bearer is not None:
         if gateway.rules.local and gateway.seed.is_local_key(bearer):

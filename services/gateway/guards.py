@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
@@ -19,6 +20,8 @@ _HEADERS = {
     "referrer-policy": "no-referrer", "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }  # fmt: skip
+
+LINGER_S = 1.0
 
 
 class SafeHeaders:
@@ -114,5 +117,18 @@ class BodyLimit:
 
 
 async def _refuse(status: int, what: str, scope: Scope, receive: Receive, send: Send) -> None:
+    """The connection is closed after it; what is still on its way is let come first, else the client might lose the answer."""
+
+    async def lingering(message: Message) -> None:
+        if status != 413 or message["type"] != "http.response.body":
+            await send(message)
+            return
+        await send({**message, "more_body": True})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while (await receive()).get("more_body"):
+                    pass
+        await send({"type": "http.response.body", "body": b""})
+
     body = {"error": {"type": "Refused", "what": what, "why": "", "hint": "", "message": what}}
-    await JSONResponse(body, status, {"connection": "close"})(scope, receive, send)
+    await JSONResponse(body, status, {"connection": "close"})(scope, receive, lingering)

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import gzip
 import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
+import httpx
 from fastapi import FastAPI
+from playwright.async_api import Page
 
+from infra.gateway import serving
+from infra.settings import Door
 from services.gateway.app import create_app
 from services.gateway.door import COOKIE, CSRF
 from services.gateway.gateway import Gateway
 from services.gateway.principal import DOOR_ROLES, RIGHTS
 from services.gateway.rules import Rules
+from tests.support.chromium import chromium
 from tests.support.door import URL, bearing, browser, gateway, key_for
 from tests.support.door_property import CHANNEL, TRIGGER, WORD, Property, acquired, looked_at
 from tests.support.door_routes import OPEN, READING, RIGHTS_OF, UNSAFE, Route, filled, guarded, routes
+from tests.support.gateways import door_of
+from tests.support.poison import poisoned
 from tests.support.stack import LocalStack
 from tests.support.talker import talker
 
@@ -59,8 +71,8 @@ async def test_a_session_changes_nothing_without_its_own_mark() -> None:
         assert COOKIE in cookie and "httponly" in cookie and "samesite=strict" in cookie and "path=/" in cookie
         for method, path in guarded():
             if method in UNSAFE:
-                for headers in ({}, {CSRF: "guessed"}, {CSRF: "é".encode()}):
-                    told = await http.request(method, filled(path), json={}, headers=headers)
+                for mark in (b"", b"guessed", "é".encode()):
+                    told = await http.request(method, filled(path), json={}, headers={CSRF.encode(): mark})
                     assert told.status_code == 401, (method, path, told.text)
         assert (await http.get("/api/session")).json()["csrf"] == said.json()["csrf"]
 
@@ -80,7 +92,7 @@ async def test_what_is_wrong_with_a_key_is_told_to_nobody_but_its_owner() -> Non
     other = f"mp_default.{kept.id}.{'x' * 43}"
     guesses = (other, "mp_default.ffffffffffff.x", "mp_nobody.ffffffffffff.x", "mp_no body.f f.x", "mp_é.ü.x")
     async with browser(found, app) as http:
-        said = [(await http.get("/api/runs", headers={"authorization": f"Bearer {each}".encode()})) for each in guesses]
+        said = [(await http.get("/api/runs", headers={b"authorization": f"Bearer {each}".encode()})) for each in guesses]
         assert {(each.status_code, each.text) for each in said} == {(401, said[0].text)}
         assert "revoked" in (await http.get("/api/runs", headers=bearing(text))).text
 
@@ -147,7 +159,8 @@ def _of_another(own: Property) -> dict[Route, tuple[dict[str, str], object, set[
         ("GET", "/api/agents/{name}/evaluations/{id}"): (evaluation, None, gone),
         ("DELETE", "/api/agents/{name}/evaluations/{id}"): (evaluation, None, gone),
         ("GET", "/api/agents/{name}"): (agent, None, gone), ("GET", "/api/agents/{name}/versions"): (agent, None, {200, 404}),
-        ("GET", "/api/agents/{name}/diff"): (agent, {"before": 1}, gone), ("GET", "/api/agents/{name}/export"): (agent, None, gone),
+        ("GET", "/api/agents/{name}/diff"): (agent, {"before": 1}, gone),
+        ("GET", "/api/agents/{name}/export"): (agent, None, gone),
         ("POST", "/api/agents/{name}/publish"): (agent, {}, gone), ("POST", "/api/agents/{name}/unpublish"): (agent, {}, gone),
         ("DELETE", "/api/agents/{name}"): (agent, None, gone),
         ("PUT", "/api/agents/{name}"): (agent, {"name": "sec-agent", "title": "mine"}, {200}),
@@ -160,7 +173,8 @@ def _of_another(own: Property) -> dict[Route, tuple[dict[str, str], object, set[
         ("PUT", "/api/channels/{name}"): (channel, {"channel": CHANNEL}, {400, 403}),
         ("POST", "/hooks/{tenant}/{name}"): ({"tenant": "default", **hook}, {}, {401}),
         ("POST", "/channels/{tenant}/{name}"): ({"tenant": "default", **channel}, {}, {401}),
-        ("POST", "/api/system/dead/{id}/requeue"): ({"id": "1"}, {}, gone), ("DELETE", "/api/system/dead/{id}"): ({"id": "1"}, None, gone),
+        ("POST", "/api/system/dead/{id}/requeue"): ({"id": "1"}, {}, gone),
+        ("DELETE", "/api/system/dead/{id}"): ({"id": "1"}, None, gone),
         ("DELETE", "/api/system/keys/{id}"): ({"id": own.key}, None, gone),
     }  # fmt: skip
 
@@ -186,14 +200,17 @@ def _beside(own: Property) -> list[tuple[str, str, object, set[int]]]:
         ("POST", "/v1/chat/completions", {"model": "assistant", "messages": chat}, {200}),
         ("POST", "/v1/chat/completions", {"model": "assistant", "messages": shown}, {200}),
         ("POST", "/v1/chat/completions", {"model": "sec-agent", "messages": shown[:1]}, {404}),
-        ("GET", f"/api/diff?a={own.done}&b={own.done}", None, {404}), ("GET", f"/api/runs?fork-of={own.done}", None, {200, 404}),
+        ("GET", f"/api/diff?a={own.done}&b={own.done}", None, {404}),
+        ("GET", f"/api/runs?fork-of={own.done}", None, {200, 404}),
         ("GET", f"/api/runs?conversation={own.conversation}", None, {200}), ("GET", f"/api/runs/{own.done[:20]}", None, {404}),
         ("GET", f"/api/knowledge/search?text=treasure&collections={own.collection}", None, {200}),
-        ("GET", f"/api/knowledge/used?name={own.document}", None, {200}), ("GET", f"/v1/files?collection={own.collection}", None, {200}),
+        ("GET", f"/api/knowledge/used?name={own.document}", None, {200}),
+        ("GET", f"/v1/files?collection={own.collection}", None, {200}),
         ("POST", "/api/triggers/test", {"name": "sec-hook"}, {404}),
         *(("GET", path, None, {200}) for path in (
             "/v1/models", "/v1/files", "/api/runs", "/api/approvals", "/api/approvals?state=decided", "/api/conversations",
-            "/api/tools", "/api/tools/sources", "/api/knowledge", "/api/agents", "/api/triggers", "/api/channels", "/api/system",
+            "/api/tools", "/api/tools/sources", "/api/knowledge", "/api/agents", "/api/triggers", "/api/channels",
+            "/api/system",
             "/api/system/activity", "/api/system/storage", "/api/system/dead", "/api/system/keys",
         )),
         ("GET", "/metrics", None, {403}),
@@ -237,3 +254,141 @@ async def test_another_user_of_the_tenant_reads_no_conversation_that_is_not_thei
         said = {"model": "assistant", "input": "What is my number?", "conversation": id}
         assert (await bob.http.post("/v1/responses", json=said)).status_code == 404
         assert (await ann.http.post("/v1/responses", json=said)).status_code == 200
+
+
+# --- what others wrote, in a browser -----------------------------------------------------------------
+
+_WATCH = """
+window.__broken = [];
+addEventListener("securitypolicyviolation", (event) => window.__broken.push(`${event.violatedDirective} ${event.blockedURI}`));
+"""
+
+
+_SHOWN = "!!document.querySelector('main')?.innerText.trim() && !document.querySelector('main .loading, main [aria-busy=true]')"
+_FOUND = "[window.__xss ?? null, window.__broken, document.querySelectorAll('main script, main iframe').length]"
+
+
+async def _settled(page: Page, path: str) -> None:
+    """Wait until the page shows what it has. Its own policy lets Playwright wait for no expression."""
+    for _ in range(300):
+        if await page.evaluate(_SHOWN):
+            return
+        await asyncio.sleep(0.03)
+    raise AssertionError(f"{path} shows nothing: {(await page.content())[:1500]}")
+
+
+async def test_what_others_wrote_stays_text_on_every_page(two_doors: LocalStack) -> None:
+    """Tasks, answers, tools, documents, agents, triggers, keys, reasons and addresses that all want to run a script."""
+    async with talker(two_doors, "admin", user="sec-eve") as eve, chromium() as browser:
+        pages, key = await poisoned(eve), eve.http.headers["authorization"].removeprefix("Bearer ")
+        home = door_of(two_doors)
+        context = await browser.new_context(base_url=home)
+        await context.add_init_script(_WATCH)
+        assert (await context.request.post("/api/session", data={"key": key})).ok
+        page, told = await context.new_page(), list[str]()
+        page.on("request", lambda each: told.append(each.url) if not each.url.startswith((home, "data:", "blob:")) else None)
+        page.on("dialog", lambda each: told.append(f"dialog {each.message}"))
+        page.on("pageerror", lambda each: told.append(f"error {each}"))
+        for path in pages:
+            await page.goto(path)
+            await _settled(page, f"{path} {told}")
+            for each in await page.locator("main details:not([open]) > summary").all():
+                await each.dispatch_event("click")
+            for link in await page.locator("main .markdown a").all():
+                assert re.match(r"(https?|mailto):", await link.get_attribute("href") or "https:"), path
+            await page.evaluate("new Promise((then) => requestAnimationFrame(() => setTimeout(then, 50)))")
+            found = await page.evaluate(
+                "[window.__xss ?? null, window.__broken, document.querySelectorAll('main script, main iframe').length]"
+            )
+            assert found == [None, [], 0], (path, found)
+            assert not told, (path, told)
+        await context.close()
+
+
+# --- requests that are meant to break something ------------------------------------------------------
+
+_HOSTILE = {
+    "broken": b'{"a":', "deep lists": b"[" * 100_000, "deep objects": b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+    "NaN": b'{"model":"assistant","messages":[{"role":"user","content":"x"}],"temperature":NaN}',
+    "a long integer": b'{"model":"assistant","seed":' + b"9" * 5000 + b"}", "no UTF-8": b'{"model":"\xff"}', "nothing": b"",
+    "NUL": b'{"model":"assistant","messages":[{"role":"user","content":"a\\u0000b"}]}', "a list": b"[]",
+    "half a character": b'{"model":"assistant","messages":[{"role":"user","content":"a\\ud800b"}]}',
+    "an unknown role": b'{"model":"assistant","messages":[{"role":"god","content":"x"}]}',
+    "too many messages": json.dumps({"model": "assistant", "messages": [{"role": "user", "content": "x"}] * 10_000}).encode(),
+    "too deep a schema": b'{"model":"assistant","messages":[{"role":"user","content":"x"}],"response_format":'
+    b'{"type":"json_schema","json_schema":{"schema":' + b'{"a":' * 40 + b"1" + b"}" * 40 + b"}}}",
+}  # fmt: skip
+_PATHS = (
+    "/..%2f..%2fapp.py", "/%2e%2e/%2e%2e/app.py", "/core/..%2f..%2fapp.py", "/core/%c0%ae%c0%ae/app.py", "/a%00b.js",
+    "/api/runs/%00", "/api/runs/%2e%2e", "/v1/models/%2e%2e%2fx", "/api/runs/a%0d%0aX:1/export", "/\\elsewhere.example",
+    "/v1/files/%ff",
+)  # fmt: skip
+
+
+async def test_hostile_bodies_and_paths_are_refused(two_doors: LocalStack) -> None:
+    async with talker(two_doors, "admin", user="sec-mallory", tenant="rival") as mallory:
+        http, json_ = mallory.http, {"content-type": "application/json"}
+        for name, body in _HOSTILE.items():
+            said = await http.post("/v1/chat/completions", content=body, headers=json_)
+            assert said.status_code in (400, 422), (name, said.status_code, said.text[:300])
+            assert "Traceback" not in said.text and "site-packages" not in said.text and len(said.text) < 5000, name
+        packed = gzip.compress(b'{"model":"assistant","messages":[{"role":"user","content":"x"}]}')
+        said = await http.post("/v1/chat/completions", content=packed, headers={**json_, "content-encoding": "gzip"})
+        assert said.status_code == 400, "a packed body is not unpacked, so none is a bomb"
+        for path in _PATHS:
+            found = await http.get(path)
+            assert found.status_code in (400, 404, 405, 422) and "import" not in found.text, (path, found.status_code)
+        for path in ("//elsewhere.example/", "//elsewhere.example/%2e%2e", "/core", "/pages/", "/api/runs/"):
+            assert "elsewhere" not in (await http.get(path)).headers.get("location", ""), path
+
+
+async def test_texts_that_are_nested_without_end_are_refused_at_once(two_doors: LocalStack) -> None:
+    """They took the gateway's time for minutes, and its stack: PyYAML puts a text together by recursion."""
+    async with talker(two_doors, "builder", user="sec-mallory", tenant="rival") as mallory:
+        for piece in ("[", "{a: ", "- ", "? ", "[\n"):
+            text = piece * 15_000
+            for path, body in (
+                ("/api/agents/read", {"text": text}), ("/api/triggers/read", {"yaml": text[:60_000]}),
+                ("/api/tools/import/try", {"kind": "openapi", "document": piece * 200_000}),
+            ):  # fmt: skip
+                async with asyncio.timeout(10):
+                    said = await mallory.http.post(path, json=body)
+                assert said.status_code == 400 and "deep" in said.text, (piece, path, said.text[:300])
+
+
+async def test_a_body_that_is_too_large_is_refused_before_it_is_read(two_doors: LocalStack) -> None:
+    async with talker(two_doors, "operator", user="sec-mallory", tenant="rival") as mallory:
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for _ in range(20):
+                yield b"x" * 1_000_000
+
+        big = b'{"a":"' + b"x" * 20_000_000 + b'"}'
+        for content in (big, pieces()):
+            said = await mallory.http.post("/v1/chat/completions", content=content)
+            assert (said.status_code, said.headers["connection"]) == (413, "close")
+        assert (await mallory.http.get("/v1/models")).status_code == 200
+
+
+async def test_so_many_streams_and_no_more_and_each_is_given_back() -> None:
+    found = gateway(Rules(URL, hosts=("127.0.0.1",), streams=3, per_minute=1_000_000))
+    app, ready = create_app(found), asyncio.Event()
+    listening = serving.listen(Door(port=0))
+    served = asyncio.create_task(serving.serve_app(app, Door(port=0), listening, ready))
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    try:
+        await ready.wait()
+        async with httpx.AsyncClient(base_url=url, headers=bearing(found.seed.local_key), trust_env=False) as http:
+            for _ in range(3):
+                async with AsyncExitStack() as held:
+                    for _ in range(3):
+                        assert (await held.enter_async_context(http.stream("GET", "/api/live"))).status_code == 200
+                    over = await http.get("/api/live")
+                    assert over.status_code == 429 and int(over.headers["retry-after"]) > 0
+                    assert app.state.streams.open == 3
+                async with asyncio.timeout(10):
+                    while app.state.streams.open:
+                        await asyncio.sleep(0.01)
+    finally:
+        served.cancel()
+        await asyncio.wait({served})

@@ -287,6 +287,8 @@ async def test_a_disabled_trigger_begins_nothing() -> None:
 def test_a_tenant_names_its_own_variables_alone() -> None:
     assert tenants_own("my-team", "MILEPOST_SECRET_MY_TEAM__HOOK")
     assert not tenants_own("my-team", "MILEPOST_SECRET_OTHER__HOOK")
+    assert not tenants_own("my", "MILEPOST_SECRET_MY__TEAM__HOOK"), "that is of the tenant my__team"
+    assert not tenants_own("my", "MILEPOST_SECRET_MY___HOOK") and not tenants_own("my", "MILEPOST_SECRET_MY__")
     assert not tenants_own("my-team", "AWS_SECRET_ACCESS_KEY")
 
 

@@ -163,6 +163,11 @@ def _liking(media_type: object) -> tuple[bool, ...]:
     return (kind != "application/json", not kind.endswith("merge-patch+json"), "json" not in kind, "form" not in kind)
 
 
+_DEEPEST = (
+    200  # schemas that are written out in place of references are deep; recursion in C takes the stack at some ten thousand
+)
+
+
 class _Loader(yaml.CSafeLoader):
     """YAML as JSON has it (1.2): a date stays the text that it is, and only true and false are truth values."""
 
@@ -176,11 +181,21 @@ _Loader.yaml_implicit_resolvers = {
 }  # fmt: skip
 
 
+def _check_depth(raw: bytes) -> None:
+    """Raises ValueError before a text is put together that would take the process's stack, or for ever."""
+    depth = 0
+    for event in yaml.parse(raw, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ValueError(f"it is nested deeper than {_DEEPEST}")
+
+
 def _parsed(raw: bytes) -> object:
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as no_json:
         try:
+            _check_depth(raw)
             return yaml.load(raw, Loader=_Loader)  # a safe loader: it makes plain values only
         except (yaml.YAMLError, UnicodeError, ValueError, RecursionError) as error:
             no_yaml = " ".join(str(error).split())[:150]

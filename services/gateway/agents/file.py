@@ -102,12 +102,14 @@ _PLAIN = (
     ("float", r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?$", list("-0123456789")),
 )
 
+_DEEPEST = 32
+
 
 def read_yaml(raw: bytes) -> Json:
     """What a YAML text says, as JSON could say it. Raises ProtocolError."""
     import yaml
 
-    class Plain(yaml.SafeLoader):
+    class Plain(yaml.CSafeLoader):
         yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  # as PyYAML keeps them
 
     for tag, pattern, firsts in _PLAIN:
@@ -116,8 +118,13 @@ def read_yaml(raw: bytes) -> Json:
         raise ProtocolError("The file is too long.", why=f"it is too long: {len(raw)} bytes, {LIMIT} may be")
     try:
         text = raw.decode()
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=Plain)):
-            raise ProtocolError("The file has an alias.", why="it has an alias (*name); write it out")
+        depth = 0
+        for event in yaml.parse(text, Loader=Plain):  # before it is put together: of too deep a text that would take for ever
+            if isinstance(event, yaml.AliasEvent):
+                raise ProtocolError("The file has an alias.", why="it has an alias (*name); write it out")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise ProtocolError("The file is nested too deep.", why=f"it is nested deeper than {_DEEPEST}")
         values: Json = yaml.load(text, Loader=Plain)  # a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ProtocolError("The file is no YAML.", why=f"it is no YAML: {str(error)[:300]}") from error

@@ -69,7 +69,9 @@ async def publish(store: AgentStore, tenant: str, name: str, version: int | None
     agent = await store.get(tenant, name, version)
     if agent is None or not await store.publish(tenant, name, agent.version):
         which = name if version is None else f"{name} in version {version}"
-        raise NotThere(f"There is no agent {which} that could be published.", hint="save it first, then publish it")
+        raise NotThere(
+            f"There is no agent {which} that could be published.", hint="milepost agents add FILE keeps one; milepost agents ls"
+        )
     return agent.model_copy(update={"published": True})
 
 

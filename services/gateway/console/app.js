@@ -46,6 +46,7 @@ const PAGES = [
   ["system", /^\/system$/, () => import("./pages/system.js")],
 ];
 const NAV = ["chat", "runs", "approvals", "tools", "knowledge", "agents", "system"];
+const KEYS = { chat: "c", runs: "r", approvals: "a", tools: "t", knowledge: "k", agents: "b", system: "s" }; // b: agents are built there
 
 const themes = matchMedia("(prefers-color-scheme: dark)");
 
@@ -106,7 +107,7 @@ function App() {
     onLost(() => (session.value = null));
     const bound = [
       bind("?", () => say("shortcuts"), () => setHelp(true)),
-      ...NAV.map((name) => bind(`g ${name[0]}`, () => say(`nav.${name}`), () => go(name === "chat" ? "/" : `/${name}`))),
+      ...NAV.map((name) => bind(`g ${KEYS[name]}`, () => say(`nav.${name}`), () => go(name === "chat" ? "/" : `/${name}`))),
     ];
     return () => bound.forEach((unbind) => unbind());
   }, []);

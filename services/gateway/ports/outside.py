@@ -55,8 +55,12 @@ class NoOutside:
 
 
 def tenants_own(tenant: str, name: str) -> bool:
-    """Whether a tenant may name this variable: MILEPOST_SECRET_TENANT__NAME, in capitals, with _ for -."""
-    return name.startswith(own_prefix(tenant))
+    """Whether a tenant may name this variable: MILEPOST_SECRET_TENANT__NAME, in capitals, with _ for -.
+
+    NAME begins with no _ and has no __ in it: else it could be read as that of a tenant whose name is longer.
+    """
+    rest = name.removeprefix(own_prefix(tenant))
+    return rest not in ("", name) and not rest.startswith("_") and "__" not in rest
 
 
 def own_prefix(tenant: str) -> str:

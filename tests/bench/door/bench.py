@@ -14,13 +14,13 @@ from infra.gateway.address import remembered
 from infra.gateway.door_secret import door_seed
 from infra.wiring import World
 from runtime.client import Client
-from schemas.agent import AgentSpec
+from schemas.agent import AgentSpec, Recall
 from schemas.canonical import JsonObject
 from tests.bench.door.wire import Wire, wired
 from tests.support.builders import TENANT
 from tests.support.stack import LocalStack, local_stack
 
-PLAIN = AgentSpec(name="plain", tool_k=0, knowledge_k=0)
+PLAIN = AgentSpec(name="model", tool_k=0, knowledge_k=0, recall=Recall(similar=0, facts=0, summary=False))
 WORDS = "word " * 60
 CALL = {"name": "look", "arguments": {}}
 RULES: list[dict[str, object]] = [

@@ -1,9 +1,9 @@
 """What the door adds to the time to the first token.
 
-A request over HTTP and one over the bare bus come in turn from this process, each alone. What the door adds is measured inside
-one run: from sending to the run's first fact on the bus, less what the bare bus takes for the same (its median); and from a piece
-of text heard on the bus to the same in the HTTP stream. What services and model take in between is no part of it. As a check
-stands beside it the plain difference of the two times to the first token, each from sending to the first text.
+A request over HTTP and one over the bare bus, of the same agent, come in turn from this process, each alone. What the door adds
+is measured inside one run: from sending to the run's first fact on the bus, less what the bare bus takes for the same (its
+median); and from a piece of text heard on the bus to the same in the HTTP stream. What services and model take in between is no
+part of it. As a check stands beside it the plain difference of the two times to the first token, each from sending to the text.
 """
 
 from __future__ import annotations

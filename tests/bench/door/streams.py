@@ -1,4 +1,4 @@
-"""How many event streams the door holds: idle ones, busy ones beside them, and listeners that do not listen."""
+"""How many event streams the door holds: idle ones, and busy ones beside them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
-from schemas.agent import AgentSpec
+from runtime.steps import CALLER_LANE
 from schemas.errors import MilepostError
-from schemas.messages import Message
 from schemas.tools import ToolCard
 from tests.bench.door.bench import PLAIN, WORDS, Bench
 
-IDLE, BUSY, DEAF = 500, 50, 20
+IDLE, BUSY = 500, 50
 LOOK_S = 5.0
-LOOK = ToolCard(name="look", description="looks", parameters={"type": "object"}, lane="caller", owner="the client")
+LOOK = ToolCard(name="look", description="looks", parameters={"type": "object"}, lane=CALLER_LANE, owner="the client")
 
 
 async def streams(bench: Bench) -> None:
@@ -73,9 +72,7 @@ async def _all_told(ears: list[_Ear], tasks: list[asyncio.Task[None]]) -> None:
 
 async def _waiting(bench: Bench) -> str:
     """A run that waits for what its client's tool gives."""
-    said = (Message(role="user", content="wait", origin="user", part="task"),)
-    agent = AgentSpec(name="waits", tool_k=0, knowledge_k=0)
-    asked = await bench.client.ask("wait", agent=agent, said=said[:0], brought=(LOOK,))
+    asked = await bench.client.ask("wait", agent=PLAIN, brought=(LOOK,))
     async with asyncio.timeout(30):
         async for update in bench.client.follow(asked.run):
             if update.state.questions():

@@ -1,4 +1,4 @@
-"""As thin an HTTP client as there can be, so that its own cost is not counted as the door's: one connection, one answer at a time."""
+"""An HTTP client as thin as can be, so that its cost is not counted as the door's: a connection, an answer after another."""
 
 from __future__ import annotations
 

@@ -7,6 +7,8 @@ learn({
   "ago.min": ["{n} min ago", "{n} 分钟前"],
   "ago.h": ["{n} h ago", "{n} 小时前"],
   "ago.d": ["{n} d ago", "{n} 天前"],
+  "lasts.min": ["{min} min {s} s", "{min} 分 {s} 秒"],
+  "lasts.h": ["{h} h {min} min", "{h} 小时 {min} 分"],
 });
 
 const locale = () => (language.value === "zh" ? "zh-CN" : "en-GB");
@@ -29,7 +31,7 @@ export function duration(ms) {
   if (ms < 1000) return `${Math.round(ms)} ms`;
   if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
   const s = Math.round(ms / 1000);
-  return s < 3600 ? `${Math.floor(s / 60)} min ${s % 60} s` : `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+  return s < 3600 ? say("lasts.min", { min: Math.floor(s / 60), s: s % 60 }) : say("lasts.h", { h: Math.floor(s / 3600), min: Math.floor((s % 3600) / 60) });
 }
 
 export const number = (n) => (n === null || n === undefined ? "" : Number(n).toLocaleString(locale()));

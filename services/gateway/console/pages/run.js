@@ -134,7 +134,7 @@ function Head({ view, onFork, onCompare, load, tab }) {
       <p class="faint row"><a href="/runs">${say("run: runs")}</a> / <span class="mono">${short(view.run)}</span><${Copy} text=${view.run} />${!view.ended && html`<${Badge} kind="info">${say("run: live")}<//>`}</p>
       <h1 class="task">${told?.task || view.run}</h1>
       <p class="row"><${Outcome} status=${status} /><${VerifyBadge} view=${view} onOpen=${() => tab("receipt")} />
-        ${told && html`<span class="faint">${told.agent} · ${told.user} · <time datetime=${told.started} title=${moment(told.started)}>${ago(told.started)}</time>${spent.map((each) => ` · ${each}`)}</span>`}</p>
+        ${told && html`<span class="faint">${told.agent} · ${told.user} · <time datetime=${told.started} title=${moment(told.started)}>${ago(told.started)}</time>${spent.map((each) => html` <span key=${each} class="whole">· ${each}</span>`)}</span>`}</p>
     </div>
     <div class="row actions">
       ${!view.ended && may("ask") && html`<button class="danger small" disabled=${cancelling.busy} onClick=${cancel}><${Icon} name="stop" />${say("run: cancel")}</button>`}

@@ -52,6 +52,11 @@ learn({
   "tr.expression": ["Cron expression", "Cron 表达式"],
   "tr.timezone": ["Time zone", "时区"],
   "tr.catch_up": ["Of times that were missed", "错过的时间"],
+  "tr.missed.none": ["none is made up for", "都不补"],
+  "tr.missed.last": ["the last is made up for", "只补最后一次"],
+  "tr.missed.all": ["all are made up for", "全部补上"],
+  "tr.then.skip": ["skip", "跳过"],
+  "tr.then.queue": ["queue", "排队"],
   "tr.scheme": ["Signature", "签名方式"],
   "tr.pattern": ["Subject", "主题"],
   "tr.source": ["Monitor", "监控来源"],
@@ -191,7 +196,7 @@ function Form({ trigger, change, named }) {
       ${choose("tr.kind", source.kind, Object.keys(SOURCES).map((kind) => [kind, say(`tr.${kind}`)]), (kind) => change({ source: SOURCES[kind] }))}</div>
     <div class="pair">
       ${source.kind === "cron" && [of("tr.expression", "expression", { required: true }), of("tr.timezone", "timezone"),
-        choose("tr.catch_up", source.catch_up ?? "last", plain(["none", "last", "all"]), (value) => change({ source: { ...source, catch_up: value } }))]}
+        choose("tr.catch_up", source.catch_up ?? "last", ["none", "last", "all"].map((each) => [each, say(`tr.missed.${each}`)]), (value) => change({ source: { ...source, catch_up: value } }))]}
       ${source.kind === "webhook" && choose("tr.scheme", source.scheme ?? "milepost", plain(["milepost", "github", "token"]), (value) => change({ source: { ...source, scheme: value } }))}
       ${source.kind === "subject" && of("tr.pattern", "pattern", { required: true, placeholder: "shop.orders.*" })}
       ${source.kind === "alarm" && [choose("tr.source", source.source, plain(["prometheus", "aliyun", "aws"]), (value) => change({ source: { kind: "alarm", source: value } })),
@@ -201,5 +206,5 @@ function Form({ trigger, change, named }) {
     <div class="pair">${typeof trigger.agent === "object" ? html`<${Field} label=${say("tr.agent")}>${(id) => html`<input id=${id} disabled value=${say("tr.written")} />`}<//>`
         : choose("tr.agent", trigger.agent ?? "assistant", plain([...new Set(["assistant", trigger.agent ?? "assistant", ...(agents.data ?? []).map((each) => each.name)])]), (agent) => change({ agent }))}
       ${text("tr.when", "when", "", { placeholder: "severity == 'critical'", spellcheck: false })}</div>
-    <div class="pair">${whole("tr.at_most", "at_most", 1, 10)}${choose("tr.then", trigger.then ?? "skip", plain(["skip", "queue"]), (then) => change({ then }))}${whole("tr.cooldown", "cooldown_s", 0, 0)}</div>`;
+    <div class="pair">${whole("tr.at_most", "at_most", 1, 10)}${choose("tr.then", trigger.then ?? "skip", ["skip", "queue"].map((each) => [each, say(`tr.then.${each}`)]), (then) => change({ then }))}${whole("tr.cooldown", "cooldown_s", 0, 0)}</div>`;
 }

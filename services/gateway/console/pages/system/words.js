@@ -58,7 +58,7 @@ learn({
   "sy.p95 of a minute": ["p95 of a minute", "一分钟 p95"],
   "sy.queued": ["Commands that wait", "等待的命令"],
   "sy.started": ["started", "开始"],
-  "sy.tokens": ["tokens", "token"],
+  "sy.tokens": ["tokens", "词元"],
   "sy.requeue": ["Send again", "重新发送"],
   "sy.discard": ["Discard", "丢弃"],
   "sy.look": ["Look", "查看"],

@@ -14,7 +14,6 @@ from services.gateway.keys import PREFIX
 from services.gateway.principal import DOOR_ROLES, DoorRole, NotSignedIn, Principal, Right
 from services.gateway.rate import Rates
 
-COOKIE = "milepost_session"
 CSRF = "x-csrf-token"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -53,7 +52,7 @@ async def _who(connection: HTTPConnection) -> Principal:
         if gateway.tokens is not None:
             return await gateway.tokens.who(bearer)
         raise NotSignedIn("this is no key of Milepost, and no issuer of tokens is set")
-    session = connection.cookies.get(COOKIE)
+    session = connection.cookies.get(gateway.seed.cookie)
     if session is None:
         raise NotSignedIn()
     return await _of_session(gateway, connection, session)

@@ -16,6 +16,9 @@ from services.gateway.principal import NotSignedIn
 
 Purpose: TypeAlias = Literal["session", "link"]
 
+COOKIE = "milepost_session"
+"""How the cookies of all doors begin."""
+
 SESSION = timedelta(hours=12)
 LINK = timedelta(minutes=2)
 
@@ -30,6 +33,11 @@ class Seed:
     def local_key(self) -> str:
         """The key of whoever may read the data directory."""
         return f"mp_local.0.{base64.urlsafe_b64encode(self._derived('local key')).rstrip(b'=').decode()}"
+
+    @property
+    def cookie(self) -> str:
+        """The name of a session's cookie: browsers keep cookies by host, not by port, and a host may have several doors."""
+        return f"{COOKIE}_{self._derived('cookie').hex()[:8]}"
 
     def is_local_key(self, text: str) -> bool:
         """Compared in constant time."""

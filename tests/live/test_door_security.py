@@ -17,7 +17,8 @@ from playwright.async_api import Page
 from infra.gateway import serving
 from infra.settings import Door
 from services.gateway.app import create_app
-from services.gateway.door import COOKIE, CSRF
+from services.gateway.door import CSRF
+from services.gateway.seed import COOKIE
 from services.gateway.gateway import Gateway
 from services.gateway.principal import DOOR_ROLES, RIGHTS
 from services.gateway.rules import Rules

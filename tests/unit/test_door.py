@@ -91,7 +91,7 @@ async def test_a_session_acts_only_with_its_own_mark() -> None:
 
     async with browser(found, bare(found, router, session.router)) as web:
         said = (await web.post("/api/session", json={"key": SEED.local_key})).json()
-        cookie = next(each for each in web.cookies.jar if each.name == "milepost_session")
+        cookie = next(each for each in web.cookies.jar if each.name == SEED.cookie)
         assert "HttpOnly" in cookie._rest and cookie._rest["SameSite"] == "strict"  # type: ignore[attr-defined]
         assert (await web.get("/api/session")).json()["csrf"] == said["csrf"]
         for mark in ({}, {"x-csrf-token": "x"}, {"x-csrf-token": said["csrf"] + "x"}, {"x-csrf-token": ""}):
@@ -111,7 +111,7 @@ async def test_a_session_ends_with_its_key_and_with_its_time() -> None:
         await found.keys.revoke("default", kept.id, found.clock.now())
         assert (await web.get("/api/session")).status_code == 401
     old = SEED.sign("session", {"via": "local", "tenant": "default", "user": "me", "key": ""}, found.clock.now() - SESSION)
-    async with browser(found, cookies={"milepost_session": old}) as web:
+    async with browser(found, cookies={SEED.cookie: old}) as web:
         assert "expired" in (await web.get("/api/session")).json()["error"]["why"]
 
 
@@ -128,7 +128,7 @@ async def test_a_link_signs_in_for_two_minutes_and_is_nothing_else() -> None:
     ):
         async with browser(found) as web:
             assert (await web.post("/api/session", json={"link": link})).status_code == 401
-    async with browser(found, cookies={"milepost_session": SEED.sign("link", {}, now)}) as web:
+    async with browser(found, cookies={SEED.cookie: SEED.sign("link", {}, now)}) as web:
         assert (await web.get("/api/session")).status_code == 401
 
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from schemas.canonical import JsonObject
 from schemas.tools import Value
-from services.gateway.door import COOKIE, Anyone, Here
+from services.gateway.door import Anyone, Here
 from services.gateway.keys import PREFIX
 from services.gateway.principal import NotSignedIn, Principal
 from services.gateway.seed import SESSION
@@ -49,7 +49,7 @@ async def sign_in(said: SignIn, request: Request, response: Response, gateway: H
         "via": who.via, "tenant": who.tenant, "user": who.user, "roles": list(who.roles), "key": who.key, "csrf": csrf,
     }  # fmt: skip
     response.set_cookie(
-        COOKIE, gateway.seed.sign("session", claims, now), max_age=int(SESSION / timedelta(seconds=1)), path="/",
+        gateway.seed.cookie, gateway.seed.sign("session", claims, now), max_age=int(SESSION / timedelta(seconds=1)), path="/",
         httponly=True, samesite="strict", secure=gateway.rules.secure,
     )  # fmt: skip
     return _session(gateway, who, csrf)
@@ -58,15 +58,15 @@ async def sign_in(said: SignIn, request: Request, response: Response, gateway: H
 @router.get("/api/session")
 async def session(request: Request, gateway: Here, who: Anyone) -> Session:
     """Who is signed in. Raises NotSignedIn."""
-    cookie = request.cookies.get(COOKIE)
+    cookie = request.cookies.get(gateway.seed.cookie)
     csrf = str(gateway.seed.read("session", cookie).get("csrf", "")) if cookie else ""
     return _session(gateway, who, csrf)
 
 
 @router.delete("/api/session", status_code=204)
-async def sign_out(response: Response) -> None:
+async def sign_out(response: Response, gateway: Here) -> None:
     """Take the cookie back."""
-    response.delete_cookie(COOKIE, path="/")
+    response.delete_cookie(gateway.seed.cookie, path="/")
 
 
 async def _who(gateway: Here, said: SignIn) -> Principal:

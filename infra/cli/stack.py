@@ -32,6 +32,7 @@ def up(
 
     use_json(json)
     loaded = settings_from(home, nats, postgres)
+    _door_is_free(loaded)
     if detach:
         from infra.local_stack import start_detached
 
@@ -46,6 +47,18 @@ def up(
         fetch_models(loaded)
     logs.configure("supervisor", level="warning" if not foreground else loaded.settings.log_level)
     asyncio.run(run(plan(loaded), report=lambda line: console(stderr=True).print(line), ready=_say_up))
+
+
+def _door_is_free(loaded: Loaded) -> None:
+    """Say at once that the door's port is taken, before anything is started. Raises DoorClosed."""
+    from infra import stack as stacks
+
+    settings = loaded.settings
+    running = (found := stacks.read(settings.home)) is not None and found.running()
+    if settings.services.gateway and settings.door.port and not running:
+        from infra.gateway.serving import listen
+
+        listen(settings.door).close()
 
 
 def _say_up(stack: Stack) -> None:

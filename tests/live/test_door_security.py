@@ -18,10 +18,10 @@ from infra.gateway import serving
 from infra.settings import Door
 from services.gateway.app import create_app
 from services.gateway.door import CSRF
-from services.gateway.seed import COOKIE
 from services.gateway.gateway import Gateway
 from services.gateway.principal import DOOR_ROLES, RIGHTS
 from services.gateway.rules import Rules
+from services.gateway.seed import COOKIE
 from tests.support.chromium import chromium
 from tests.support.door import URL, bearing, browser, gateway, key_for
 from tests.support.door_property import CHANNEL, TRIGGER, WORD, Property, acquired, looked_at

@@ -10,14 +10,14 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Locator, Page, expect
 
 from infra.cli.verify import trusted_keys
 from infra.gateway.door_secret import door_seed
 from infra.verifying import verify_file
 from services.gateway.principal import DoorRole
 from tests.support.chromium import chromium
-from tests.support.console import allow, ask, console, heard, new_tenant, open_page, settled
+from tests.support.console import allow, ask, console, heard, new_tenant, open_page
 from tests.support.gateways import door_of
 from tests.support.stack import LocalStack
 
@@ -49,7 +49,9 @@ def turn(page: Page, n: int = -1) -> Locator:
     return page.get_by_test_id("turn").nth(n)
 
 
-async def test_a_renewal_is_approved_streamed_replayed_forked_compared_and_proved(two_doors: LocalStack, tmp_path: Path) -> None:
+async def test_a_renewal_is_approved_streamed_replayed_forked_compared_and_proved(
+    two_doors: LocalStack, tmp_path: Path
+) -> None:
     before = len(await two_doors.effects(INSTANCE))
     async with page_of(two_doors) as page:
         await open_page(page, "/")
@@ -170,7 +172,9 @@ async def unreached(page: Page) -> list[str]:
       return wanted.length; }""")
     for _ in range(wanted + 12):
         await page.keyboard.press("Tab")
-    left: list[str] = await page.evaluate("wanted.filter((each) => !reached.has(each) && each.isConnected).map((each) => each.outerHTML)")
+    left: list[str] = await page.evaluate(
+        "wanted.filter((each) => !reached.has(each) && each.isConnected).map((each) => each.outerHTML)"
+    )
     return left
 
 
@@ -324,7 +328,8 @@ async def test_keys_are_made_and_revoked_and_people_go_out_and_in(two_doors: Loc
 async def test_who_begins_is_told_what_to_do_next(two_doors: LocalStack) -> None:
     told = {
         "/": "What can I do for you?", "/runs": "milepost ask", "/approvals": "ask for a change in chat",
-        "/knowledge": "press Upload", "/agents": "New agent", "/triggers": "milepost triggers add", "/runs/diff": "press Compare",
+        "/knowledge": "press Upload", "/agents": "New agent", "/triggers": "milepost triggers add",
+        "/runs/diff": "press Compare",
         "/tools?how=imported": "Bring in an OpenAPI document", "/tools?how=agent": "Write a request",
     }  # fmt: skip
     async with page_of(two_doors) as page:

@@ -22,13 +22,17 @@ _AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 _FINDINGS = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations
   .filter((each) => ["serious", "critical"].includes(each.impact))
   .flatMap((each) => each.nodes.map((node) => `${each.id}: ${node.target.join(" ")} ${node.any[0]?.message ?? ""}`))"""
-_WIDE = """() => [document.scrollingElement, document.getElementById("main")].filter((each) => each && each.scrollWidth > each.clientWidth)
+_WIDE = """() => [document.scrollingElement, document.getElementById("main")]
+  .filter((each) => each && each.scrollWidth > each.clientWidth)
   .map((each) => `${each.id || "page"} is ${each.scrollWidth} wide in ${each.clientWidth}`)"""
 _UNSAID = r"""() => { const found = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  for (let node; (node = walk.nextNode());) if (/^(ag|kn|tl|sy|tr|nav|form)\.[a-z]|^[a-z]+: [a-z]+[.{]/.test(node.data.trim())) found.push(node.data);
+  const key = /^(ag|kn|tl|sy|tr|nav|form)\.[a-z]|^[a-z]+: [a-z]+[.{]/;
+  for (let node; (node = walk.nextNode());) if (key.test(node.data.trim())) found.push(node.data);
   return found; }"""
 _HEARD = """const add = EventSource.prototype.addEventListener; window.heard = [];
-EventSource.prototype.addEventListener = function (name, hear) { return add.call(this, name, (said) => { heard.push(name); hear(said); }); };"""
+EventSource.prototype.addEventListener = function (name, hear) {
+  return add.call(this, name, (said) => { heard.push(name); hear(said); });
+};"""
 
 expect.set_options(timeout=20_000)
 

@@ -10,6 +10,7 @@ from contextlib import aclosing
 
 from runtime.steps import CALLER_LANE
 from schemas.errors import MilepostError
+from schemas.ids import RunId
 from schemas.tools import ToolCard
 from tests.bench.door.bench import PLAIN, WORDS, Bench
 
@@ -70,7 +71,7 @@ async def _all_told(ears: list[_Ear], tasks: list[asyncio.Task[None]]) -> None:
                 await task
 
 
-async def _waiting(bench: Bench) -> str:
+async def _waiting(bench: Bench) -> RunId:
     """A run that waits for what its client's tool gives."""
     asked = await bench.client.ask("wait", agent=PLAIN, brought=(LOOK,))
     async with asyncio.timeout(30):

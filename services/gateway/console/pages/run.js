@@ -54,7 +54,7 @@ learn({
   "run: cached": ["{n} of them cached", "其中 {n} 来自缓存"],
   "run: steps": ["{n} turns", "{n} 轮"],
   "run: count": ["{n} events", "{n} 个事件"],
-  "run: writes": ["{n} writes", "{n} 次写操作"],
+  "run: writes": ["writes: {n}", "{n} 次写操作"],
   "run: live": ["live", "实时"],
 });
 

@@ -13,6 +13,8 @@ from services.gateway.principal import Principal
 from services.gateway.rate import TooMany
 
 PING_S = 15
+UNREAD_S = 60.0
+"""After so long a client that reads nothing has gone, whatever its connection says."""
 _AGAIN_S = 5.0
 
 Events = AsyncIterator[ServerSentEvent]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -122,3 +123,16 @@ async def test_tls_is_spoken_with_a_certificate(tmp_path: Path) -> None:
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await reader.readline()).startswith(b"HTTP/1.1 421")  # a name that this gateway does not have
         writer.close()
+
+
+def test_a_port_that_is_taken_is_said_before_anything_starts(tmp_path: Path) -> None:
+    from infra.cli.stack import up
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        milepost_toml = tmp_path / "milepost.toml"
+        milepost_toml.write_text(f"[door]\nport = {port}\n")
+        home = tmp_path / "stack"
+        with contextlib.chdir(tmp_path), pytest.raises(serving.DoorClosed, match=str(port)):
+            up(home=home, detach=True)
+        assert not home.exists()

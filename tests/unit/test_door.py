@@ -254,3 +254,15 @@ def test_keys_of_one_seed_tell_nothing_of_each_other() -> None:
     assert len(raw) == 32 and raw != SEED.secret
     with pytest.raises(NotSignedIn):
         other.read("session", SEED.sign("session", {}, gateway().clock.now()))
+
+
+async def test_two_doors_of_one_machine_do_not_sign_each_other_out() -> None:
+    """Cookies belong to a host, whatever the port: one browser, two stacks."""
+    one, two = gateway(), gateway(seed=Seed(b"t" * 32))
+    async with browser(one) as web, browser(two, cookies=web.cookies) as other:
+        await web.post("/api/session", json={"key": SEED.local_key})
+        other.cookies.update(web.cookies)
+        assert (await other.get("/api/session")).status_code == 401
+        await other.post("/api/session", json={"key": two.seed.local_key})
+        web.cookies.update(other.cookies)
+        assert (await web.get("/api/session")).status_code == (await other.get("/api/session")).status_code == 200

@@ -93,7 +93,7 @@ class Known:
             self._kept.popitem(last=False)
 
 
-def known(connection: HTTPConnection) -> Known:
+async def known(connection: HTTPConnection) -> Known:
     """That of this app."""
     state = connection.app.state
     if not hasattr(state, "known_matters"):

@@ -58,7 +58,7 @@ _FOLDED = 2000
 _PACKED = 64 * 1024
 
 
-def readings_of(connection: HTTPConnection) -> Readings:
+async def readings_of(connection: HTTPConnection) -> Readings:
     """The runs that this process was asked for lately."""
     state = connection.app.state
     if not hasattr(state, "readings"):

@@ -82,9 +82,16 @@ async def _waiting(bench: Bench) -> RunId:
 
 
 async def together(count: int, work: Callable[[], Awaitable[None]]) -> float:
-    """Seconds that it takes so often at once."""
+    """Seconds that it takes so often at once. Raises MilepostError where some of it does not end."""
     began = time.perf_counter()
-    await asyncio.gather(*(work() for _ in range(count)))
+    tasks = [asyncio.ensure_future(work()) for _ in range(count)]
+    _, left = await asyncio.wait(tasks, timeout=120)
+    for task in left:
+        task.cancel()
+    if left:
+        raise MilepostError(f"{len(left)} of {count} answers have no end.")
+    for task in tasks:
+        task.result()
     return time.perf_counter() - began
 
 

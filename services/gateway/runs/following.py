@@ -13,7 +13,8 @@ from schemas.ids import RunId
 
 LOOK_S = 30.0
 """The log is looked at so often although nothing was heard: the bus may have been away."""
-_SOON_S = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+_FIRST_S, _LONGEST_S, _MISSING_S = 0.002, 0.25, 20.0
+"""A fact is heard a moment before the log has it, a long one where the disk is busy; what is refused there never comes."""
 
 
 async def followed(client: Client, run: RunId) -> AsyncIterator[list[Stored]]:
@@ -30,21 +31,22 @@ async def followed(client: Client, run: RunId) -> AsyncIterator[list[Stored]]:
 
     position, seen = 0, set[str]()
     async with client.bus.hear(subjects.run_subjects(run), hear):
+        waited = pause = 0.0
         while True:
-            for soon in _SOON_S:  # a fact is heard a moment before the log has it
-                await asyncio.sleep(soon)
-                some.clear()
-                facts = await client.log.read(run, position)
-                if facts:
-                    position = facts[-1].position
-                    seen.update(_subject(stored) for stored in facts)
-                    yield facts
-                if heard <= seen:
-                    break
-            heard.clear()
-            if not some.is_set():
+            some.clear()
+            facts = await client.log.read(run, position)
+            if facts:
+                position, waited, pause = facts[-1].position, 0.0, 0.0
+                seen.update(_subject(stored) for stored in facts)
+                yield facts
+            if heard <= seen or waited > _MISSING_S:
+                heard.clear()
+                waited = pause = 0.0
                 with suppress(TimeoutError):
                     await asyncio.wait_for(some.wait(), LOOK_S)
+            pause = min(_LONGEST_S, max(_FIRST_S, 2 * pause))
+            waited += pause
+            await asyncio.sleep(pause)
 
 
 def _subject(stored: Stored) -> str:

@@ -161,7 +161,8 @@ class StackMachinery:
             try:
                 async with asyncio.timeout(GATHER_S):
                     while True:
-                        msg = await asyncio.wait_for(answers.get(), QUIET_S if found else GATHER_S)
+                        async with asyncio.timeout(QUIET_S if found else GATHER_S):
+                            msg = await answers.get()
                         with suppress(ValueError, KeyError, TypeError):
                             found.append(_service(json.loads(msg.data)))
             except TimeoutError:

@@ -44,7 +44,8 @@ class ShadowKeeper:
                 with suppress(Retryable):
                     await self._compare(await self._store.running())
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), LOOK_S)
+                    async with asyncio.timeout(LOOK_S):
+                        await self._changed.wait()
         finally:
             await self._stop(list(self._kept))
 

@@ -190,7 +190,7 @@ async def test_what_is_not_there_and_what_is_anothers_is_told_alike(two_doors: L
         for place, status in ((f"{run}%23999", 400), (f"{run}%230", 400), (f"{run}/events/0", 422), (f"{run}/at/99999", 400),
                               (f"{run}/events/2/prompt", 400), ("nonsense", 400), (f"{run[:7]}{'0' * 32}", 404)):  # fmt: skip
             await kim.get(f"/api/runs/{place}", status)
-        async with reader(two_doors, "admin", tenant="rival") as rival:
+        async with reader(two_doors, "admin", tenant="runs-rival") as rival:
             paths = ("", "/events/1", "/at/1", "/tree", "/verify", "/export", "/follow", "/fork?at=1", "/events/5/prompt")
             for path in paths:
                 told = await rival.http.get(f"/api/runs/{run}{path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import secrets
@@ -9,8 +10,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import FilePayload, Locator, Page, expect
 
 from infra.cli.verify import trusted_keys
 from infra.gateway.door_secret import door_seed
@@ -24,7 +26,7 @@ from tests.support.stack import LocalStack
 INSTANCE = "i-bp1c3n6v8z2w5api01"
 RENEW = f"Renew {INSTANCE} for 2 months"
 LONGER = f"Renew {INSTANCE} for 3 months"
-HANDBOOK = b"# Handbook\n\nThe Orion notebook is under warranty for 24 months.\n\n## Lunch\n\nLunch is served at noon.\n"
+HANDBOOK = b"The Orion notebook is under warranty for 24 months.\n\n## Lunch\n\nLunch is served at noon.\n"
 SHOP = {
     "openapi": "3.0.0", "info": {"title": "Shop", "version": "1"}, "servers": [{"url": "https://shop.example.com"}],
     "paths": {"/orders/{id}": {"get": {
@@ -35,7 +37,7 @@ SHOP = {
 
 
 @asynccontextmanager
-async def page_of(stack: LocalStack, *roles: DoorRole, tenant: str | None = None, **look: object) -> AsyncIterator[Page]:
+async def page_of(stack: LocalStack, *roles: DoorRole, tenant: str | None = None, **look: Any) -> AsyncIterator[Page]:
     """A page of somebody of a tenant of their own."""
     async with chromium() as browser, console(stack, browser, *roles, tenant=tenant or new_tenant(), **look) as page:
         yield page
@@ -146,7 +148,7 @@ async def test_everything_is_done_with_keys_alone(two_doors: LocalStack) -> None
         await page.locator("main").focus()
         await keys.press("j")
         await keys.press("a")
-        await expect(card(page).get_by_role("radio", name="This once")).to_be_visible()
+        await expect(card(page).get_by_role("radio", name="Just this call")).to_be_visible()
         await keys.press("Enter")
         await expect(page.get_by_text("Nothing waits for you.")).to_be_visible()
         await page.get_by_role("tab", name="Waiting").focus()
@@ -207,20 +209,19 @@ async def test_an_agent_is_built_by_talking_published_and_talked_to(two_doors: L
 async def test_a_document_is_uploaded_cited_and_found(two_doors: LocalStack) -> None:
     async with page_of(two_doors) as page:
         await open_page(page, "/knowledge")
-        handbook = {"name": "handbook.md", "mimeType": "text/markdown", "buffer": HANDBOOK}
-        await page.locator("input[type=file]").set_input_files([handbook])  # type: ignore[list-item]
+        handbook = FilePayload(name="handbook.md", mimeType="text/markdown", buffer=HANDBOOK)
+        await page.locator("input[type=file]").set_input_files([handbook])
         await expect(page.locator(".uploads")).to_contain_text("added")
-        await expect(page.locator(".documents")).to_contain_text("Handbook")
+        await expect(page.locator(".documents")).to_contain_text("handbook")
         await page.get_by_label("Search as an agent would").fill("how long is the warranty")
         await expect(page.locator(".found").first).to_contain_text("24 months")
         await page.locator(".found a").first.click()
-        await page.get_by_label("Search as an agent would").fill("")
         await expect(page.locator(".chunk.chosen")).to_contain_text("24 months")
 
         await open_page(page, "/")
         await ask(page, "How long is the warranty of the Orion notebook?")
         await expect(turn(page).locator(".markdown").first).to_contain_text("24 months")
-        await turn(page).get_by_role("button", name="Source 1: Handbook").click()
+        await turn(page).get_by_role("button", name="Source 1").click()
         await expect(page.get_by_role("dialog").locator(".passage")).to_contain_text("The Orion notebook is under warranty")
         await page.get_by_role("dialog").get_by_role("button", name="Close").click()
 
@@ -322,7 +323,9 @@ async def test_keys_are_made_and_revoked_and_people_go_out_and_in(two_doors: Loc
         await row.get_by_role("button", name="Revoke").click()
         await row.get_by_role("button").click()
         await expect(row).to_contain_text("revoked")
-        assert (await page.request.post("/api/session", data={"key": text})).status == 401
+        async with asyncio.timeout(30):  # a door looks a key up anew after some seconds
+            while (await page.request.post("/api/session", data={"key": text})).status != 401:
+                await asyncio.sleep(0.2)
 
 
 async def test_who_begins_is_told_what_to_do_next(two_doors: LocalStack) -> None:

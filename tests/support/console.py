@@ -6,10 +6,9 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
 
-import axe_playwright_python
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, expect
 
 from services.gateway.principal import DoorRole
@@ -18,7 +17,7 @@ from tests.support.stack import LocalStack
 
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 800}
-_AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
+_AXE = files("axe_playwright_python") / "axe.min.js"
 _FINDINGS = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations
   .filter((each) => ["serious", "critical"].includes(each.impact))
   .flatMap((each) => each.nodes.map((node) => `${each.id}: ${node.target.join(" ")} ${node.any[0]?.message ?? ""}`))"""

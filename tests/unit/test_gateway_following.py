@@ -52,3 +52,27 @@ async def test_nothing_is_read_while_nothing_is_heard() -> None:
         assert not done and log.reads <= 2
         following.cancel()
         await asyncio.wait({following})
+
+
+async def test_who_is_called_off_when_something_was_just_heard_ends() -> None:
+    """Facts that come while others are told: the follower is cancelled at the moment in which it would look again."""
+    log = LateLog()
+    client = Client(log, log, SystemClock())
+    run = (await client.ask("hello")).run
+    told = asyncio.Event()
+
+    async def follow() -> None:
+        async with aclosing(followed(client, run)) as facts:
+            async for _ in facts:
+                await log.tell(str(subjects.fact(run, "default", "client", "request")), b"{}")  # heard, and known already
+                told.set()
+
+    for _ in range(20):
+        told.clear()
+        following = asyncio.create_task(follow())
+        await told.wait()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        following.cancel()
+        done, _ = await asyncio.wait({following}, timeout=2)
+        assert done and following.cancelled()

@@ -220,7 +220,8 @@ def _shown(
     request, causes = reading.request, reading.causes()
     folded = reading.folded(reading.count).state if reading.count <= _FOLDED and not reading.erased else None
     view = RunView(
-        run=reading.run, summary=told or reading.summed(), selected=selected, count=reading.count, bytes=reading.bytes,
+        run=reading.run, summary=told if told and reading.ended in (None, told.status) else reading.summed(),
+        selected=selected, count=reading.count, bytes=reading.bytes,
         ended=reading.ended is not None, erased=reading.erased, agent=request.agent if request else None,
         fork=request.fork.model_copy(update={"answers": {}, "tools": None}) if request and request.fork else None,
         parent=request.parent if request else None,

@@ -43,7 +43,10 @@ async def followed(client: Client, run: RunId) -> AsyncIterator[list[Stored]]:
                 heard.clear()
                 waited = pause = 0.0
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(some.wait(), LOOK_S)
+                    async with asyncio.timeout(
+                        LOOK_S
+                    ):  # wait_for of Python 3.11 loses a cancellation that comes at this moment
+                        await some.wait()
             pause = min(_LONGEST_S, max(_FIRST_S, 2 * pause))
             waited += pause
             await asyncio.sleep(pause)

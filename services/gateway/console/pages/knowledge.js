@@ -95,6 +95,10 @@ export default function Knowledge({ collection }) {
   const uploads = useUploads(changed);
   const [text, setText] = useState(route.value.query.q ?? ""), settled = useSettled(text, 350);
   useEffect(() => refine({ q: settled.trim() }), [settled]);
+  const q = route.value.query.q ?? "";
+  useEffect(() => {
+    if (q !== settled.trim()) setText(q); // a link led here
+  }, [q]);
   const collections = data?.collections ?? [], name = collection ?? collections[0]?.name ?? "default";
   const here = collections.find((each) => each.name === name), document = route.value.query.document;
   const { documents, error: trouble } = useDocuments(name, Boolean(here), stamp);

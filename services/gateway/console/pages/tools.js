@@ -77,6 +77,9 @@ export default function Tools({ tool }) {
   const [text, setText] = useState(asked.q ?? ""), settled = useSettled(text, 300).trim();
   const [adding, setAdding] = useState(false), [stamp, setStamp] = useState(0);
   useEffect(() => refine({ q: settled }), [settled]);
+  useEffect(() => {
+    if ((asked.q ?? "") !== settled) setText(asked.q ?? ""); // a link led here
+  }, [asked.q]);
   const agents = how === "agent", imported = how === "imported";
   const sources = useGet("/api/tools/sources");
   const list = useList({ text: settled, lane: asked.lane, effect: asked.effect, presence: asked.presence }, stamp, how === "name");

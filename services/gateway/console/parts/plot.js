@@ -14,7 +14,7 @@ export function Plot({ times, series, height = 160, unit = "", label }) {
     style("/vendor/uplot.css");
     let gone = false, seen;
     import("../vendor/uplot.js").then(({ uPlot }) => {
-      if (gone) return;
+      if (gone || !at.current) return;
       const css = getComputedStyle(document.documentElement), colour = (name) => css.getPropertyValue(name).trim();
       const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
       chart.current = new uPlot({
@@ -22,7 +22,7 @@ export function Plot({ times, series, height = 160, unit = "", label }) {
         axes: [{ ...axis, values: (_, ticks) => ticks.map(hour) }, { ...axis, size: 56, values: (_, ticks) => ticks.map((each) => `${each}${unit}`) }],
         series: [{ label: say("plot.time"), value: (_, at) => hour(at) || "–" }, ...series.map((each, n) => ({ label: each.label, stroke: colour(each.colour ?? COLOURS[n % 4]), width: 1.5, points: { show: each.points ?? false }, spanGaps: each.points ?? false }))],
       }, [times, ...series.map((each) => each.values)], at.current);
-      seen = new ResizeObserver(() => chart.current.setSize({ width: at.current.clientWidth, height }));
+      seen = new ResizeObserver(() => at.current && chart.current?.setSize({ width: at.current.clientWidth, height }));
       seen.observe(at.current);
     });
     return () => {

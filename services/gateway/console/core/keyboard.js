@@ -2,7 +2,7 @@
 import { signal } from "../vendor/preact.js";
 
 export const shortcuts = signal([]);
-let before = "";
+let before = "", forget = 0;
 
 export function bind(keys, words, work) {
   const one = { keys, words, work };
@@ -17,7 +17,8 @@ addEventListener("keydown", (event) => {
   const last = [...shortcuts.value].reverse();
   const found = last.find((each) => each.keys === `${before} ${event.key}`) ?? last.find((each) => each.keys === event.key);
   before = event.key;
-  setTimeout(() => (before = ""), 800);
+  clearTimeout(forget);
+  forget = setTimeout(() => (before = ""), 800);
   if (found) {
     event.preventDefault();
     before = "";

@@ -16,11 +16,12 @@ from runtime.log import Stored
 from runtime.state import RunState
 from schemas.errors import MilepostError
 from schemas.ids import RunId
+from services.datasets.example import Example
+from services.datasets.formats import FORMATS
+from services.datasets.pseudonyms import Pseudonyms
+from services.datasets.recorded import example_of, unfit
+from services.datasets.splits import part_of
 from services.recorder.ports import RunSummary
-from services.training.example import Example, example_of, unfit
-from services.training.formats import FORMATS
-from services.training.pseudonyms import Pseudonyms
-from services.training.splits import part_of
 
 CARD = "dataset.json"
 

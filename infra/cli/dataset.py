@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from infra.wiring import World
     from runtime.client import Client
     from schemas.ids import RunId
+    from services.datasets.pseudonyms import Pseudonyms
     from services.recorder.ports import RunFilter
-    from services.training.pseudonyms import Pseudonyms
 
 dataset = typer.Typer(no_args_is_help=True, help="Recorded runs as training data.")
 
@@ -87,7 +87,7 @@ async def _build(
 
 
 def _formats(named: list[str] | None) -> tuple[str, ...]:
-    from services.training.formats import FORMATS
+    from services.datasets.formats import FORMATS
 
     for name in named or ():
         if name not in FORMATS:
@@ -97,7 +97,7 @@ def _formats(named: list[str] | None) -> tuple[str, ...]:
 
 def _shares(text: str) -> dict[str, float]:
     from schemas.ids import checked_token
-    from services.training.splits import part_of
+    from services.datasets.splits import part_of
 
     try:
         parts = [each.partition("=") for each in text.split(",")]
@@ -109,8 +109,8 @@ def _shares(text: str) -> dict[str, float]:
 
 
 def _names(*, personal: bool) -> Pseudonyms:
+    from services.datasets.pseudonyms import Pseudonyms
     from services.tools.redaction import redacted
-    from services.training.pseudonyms import Pseudonyms
 
     return Pseudonyms(clean=redacted, personal=personal)
 

@@ -14,7 +14,7 @@ import orjson
 
 from schemas.messages import Message
 from schemas.tools import ToolCall, ToolCard
-from services.training.example import Example
+from services.datasets.example import Example
 
 
 def msagent(example: Example) -> dict[str, object]:

@@ -1,34 +1,17 @@
-"""A conversation to learn from, in no wire format yet: what a model was told, and what it said."""
+"""Recorded runs as examples: which are fit to be learnt from, and the turns of a conversation as one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from runtime import prompt
 from runtime.state import RunState
 from schemas.messages import Message
-from schemas.tools import ToolCard
+from services.datasets.example import Example
 
 Unfit: TypeAlias = Literal["not completed", "unreadable reply", "in doubt", "nothing was said", "erased", "cannot be read"]
 """Why a run is not learnt from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One conversation. id: its name; runs: those it is made of; messages: from the first user's on, roles as in a prompt."""
-
-    id: str
-    runs: tuple[str, ...]
-    system: str
-    tools: tuple[ToolCard, ...]
-    messages: tuple[Message, ...]
-
-    @property
-    def calls(self) -> frozenset[str]:
-        """The names of the tools that are called in it."""
-        return frozenset(call.name for message in self.messages for call in message.calls)
 
 
 def unfit(state: RunState) -> Unfit | None:

@@ -19,12 +19,13 @@ from runtime.state import RunState
 from schemas.errors import MilepostError
 from schemas.messages import Message
 from schemas.tools import ToolCall, ToolCard
+from services.datasets.example import Example
+from services.datasets.formats import msagent, openai
+from services.datasets.pseudonyms import Pseudonyms
+from services.datasets.recorded import example_of, unfit
+from services.datasets.splits import part_of
 from services.llm.wire import WIRES
 from services.recorder.ports import RunSummary
-from services.training.example import Example, example_of, unfit
-from services.training.formats import msagent, openai
-from services.training.pseudonyms import Pseudonyms
-from services.training.splits import part_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CARD = ToolCard(name="renew", description="Renew it.", parameters={"type": "object", "properties": {"id": {"type": "string"}}})

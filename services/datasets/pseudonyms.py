@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from schemas.messages import Message
 from schemas.tools import ToolCall
-from services.training.example import Example
+from services.datasets.example import Example
 
 _EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\.[A-Za-z]{2,24}")
 _IDENTITY = re.compile(r"(?<![0-9A-Za-z])[1-9]\d{16}[0-9Xx](?![0-9A-Za-z])")

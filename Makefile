@@ -4,11 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 ACCEL ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 export ORT_DISABLE_TELEMETRY = 1
+# Public data sets are no part of Milepost; where they lie beside it, they are found.
+DATA ?= $(or $(MILEPOST_DATA),$(wildcard ../shared/data))
+SMALLEST := smollm2-135m
+SMOKE := --model $(SMALLEST) $(if $(DATA),--data $(DATA)) --fresh --out .bench/eval-smoke
 
 # What torch needs on GPUs only and loads on first use; its other libraries of CUDA it loads in any case.
 UNUSED_BY_EXPORT := triton cuda-toolkit cuda-bindings cuda-pathfinder nvidia-cusolver nvidia-cuda-cccl nvidia-nvtx
 
-.PHONY: help install demo up down test test-oracle export-env drill-kill drill-effects drill-tamper lint format types check fuzz-door bench-steps bench-llm bench-tools bench-door bench-replay bench-retrieval vendor lock clean
+.PHONY: help install demo up down test test-oracle export-env drill-kill drill-effects drill-tamper lint format types check fuzz-door bench-steps bench-llm bench-tools bench-door bench-replay bench-retrieval bench-training eval-llm eval-smoke vendor lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -71,8 +75,17 @@ bench-door: install ## what the HTTP door adds to the bus, how many streams it h
 bench-retrieval: install ## how fast tools are found, and how often the right ones (ARGS="--only speed,memory")
 	@$(BIN)/python -m tests.bench.retrieval.run $(ARGS)
 
-eval-llm: install ## how often the default model calls rightly and answers rightly (ARGS="bfcl --folder BUILT --limit 50")
-	@$(BIN)/python -m tests.eval.run $(ARGS)
+bench-training: install ## tokens/s and memory of the trainer beside plain transformers Trainer (needs the training environment)
+	@$(BIN)/python -m tests.bench.training.run $(ARGS)
+
+eval-llm: install ## how often a model calls rightly and answers rightly (ARGS="bfcl --model default --limit 50")
+	@$(BIN)/milepost eval run $(or $(ARGS),dialogues) $(if $(DATA),--data $(DATA))
+
+eval-smoke: install ## a few items of every benchmark whose data are in DATA, with the smallest model, all figures
+	@$(BIN)/milepost models pull $(SMALLEST) && $(BIN)/milepost models build $(SMALLEST)
+	@$(BIN)/milepost eval run all $(SMOKE) --limit 3 --longest 32
+	@$(BIN)/milepost eval run all $(SMOKE) --limit 3 --longest 96 --always --as calling
+	@$(BIN)/milepost eval compare $(SMALLEST) calling --benchmark dialogues --out .bench/eval-smoke --html .bench/eval-smoke/compare.html
 
 vendor: ## make the console's vendored modules anew (needs Node.js; nobody who runs Milepost does)
 	@services/gateway/console/vendor/build.sh

@@ -23,6 +23,7 @@ from infra.cli import (
     door,
     effects,
     env,
+    evaluating,
     forget,
     fork,
     impact,
@@ -39,6 +40,7 @@ from infra.cli import (
     shadow,
     stack,
     tools,
+    train,
     triggers,
     verify,
 )
@@ -81,9 +83,9 @@ def milepost(
 
 
 for part in (
-    stack, demo, ask, agents_kept, runs, replay, verify, fork, diff, cohort, certify, shadow, dataset, receipts, archive,
-    approvals, effects, tools, policy, knowledge, memory, forget, impact, payloads, mcp, models, keys, door, triggers, doctor,
-    env, asyncapi,
+    stack, demo, ask, agents_kept, runs, replay, verify, fork, diff, cohort, certify, shadow, dataset, train, evaluating,
+    receipts, archive, approvals, effects, tools, policy, knowledge, memory, forget, impact, payloads, mcp, models, keys, door,
+    triggers, doctor, env, asyncapi,
 ):  # fmt: skip
     part.add_to(app)
 unwrap(app)

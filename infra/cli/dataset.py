@@ -1,4 +1,4 @@
-"""Datasets: recorded runs as conversations to train with."""
+"""Data sets: recorded runs and public sets as conversations to train with and to be examined on."""
 
 from __future__ import annotations
 
@@ -7,49 +7,86 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.cli import dataset_ls, dataset_mix, dataset_show, dataset_stats
+from infra.cli.dataset_sets import Data
 from infra.cli.options import Home, Json
 from infra.cli.show import as_json, console, plain, print_json, print_table, use_json
 
 if TYPE_CHECKING:
-    from infra.datasets import Written
+    from infra.datasets.recorded import Written
     from infra.wiring import World
     from runtime.client import Client
     from schemas.ids import RunId
     from services.datasets.pseudonyms import Pseudonyms
     from services.recorder.ports import RunFilter
 
-dataset = typer.Typer(no_args_is_help=True, help="Recorded runs as training data.")
+dataset = typer.Typer(no_args_is_help=True, help="Conversations to learn from: recorded runs, public sets, and mixtures.")
 
+ALL_RUNS = 100_000
 DEFAULT_SPLIT = "train=0.9,validation=0.05,test=0.05"
 
 
 def add_to(app: typer.Typer) -> None:
     """Add this file's commands."""
     dataset.command()(build)
+    for part in (dataset_mix, dataset_show, dataset_stats, dataset_ls):
+        part.add_to(dataset)
     app.add_typer(dataset, name="dataset")
 
 
 def build(
-    query: Annotated[list[str], typer.Argument(help="Which runs, such as agent:ops tool:RenewInstance since:30d.")],
+    query: Annotated[
+        list[str] | None,
+        typer.Argument(help="Which runs, such as agent:ops tool:RenewInstance since:30d.", show_default=False),
+    ] = None,
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.", show_default=False)],
-    format: Annotated[list[str] | None, typer.Option(help="msagent or openai; both without it.", show_default=False)] = None,
-    split: Annotated[str, typer.Option(help="Parts and their shares; a conversation is in one part only.")] = DEFAULT_SPLIT,
+    set: Annotated[
+        str | None, typer.Option("--set", help="A public set in place of runs: `dataset ls`.", show_default=False)
+    ] = None,
+    part: Annotated[list[str] | None, typer.Option(help="A part of the set; again for more.", show_default=False)] = None,
+    data: Data = None,
+    format: Annotated[
+        list[str] | None,
+        typer.Option(help="msagent or openai; of runs both without it. A set is always written as milepost, too.",
+                     show_default=False),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Parts of runs and their shares; a conversation is in one only.")] = DEFAULT_SPLIT,
     single: Annotated[bool, typer.Option("--single-turn", help="Each run by itself, not with its conversation.")] = False,
     keep_personal: Annotated[bool, typer.Option("--keep-personal", help="Leave e-mail addresses and numbers in.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many runs at most.")] = 100_000,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=1, help="How many runs (100000 without) or rows of a part at most.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Which rows of a set are drawn under --limit.")] = 0,
     home: Home = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Write runs as MSAgent-Bench conversations and OpenAI chats; secrets are always taken out.
+    """Write runs, or parts of a public set, as a folder of conversations; secrets of runs are always taken out.
 
     Runs that did not complete, are in doubt, or had replies that nobody could read are left out, and counted. So are forks,
-    whose story did not happen, unless the query chooses them: forks:yes.
+    whose story did not happen, unless the query chooses them: forks:yes. Rows of a set that are of no use are named in the
+    folder's dataset.json, which tells also whether the set is for training or for evaluation.
     """
+    use_json(json)
+    if set is not None and not query:
+        from infra.cli.dataset_sets import build_of_set
+
+        build_of_set(set, part or [], data, out, _formats(format) if format else (), limit or 0, seed)
+    elif query and set is None:
+        _build_of_runs(
+            query, out, _formats(format), _shares(split), limit or ALL_RUNS, single, keep_personal=keep_personal, home=home
+        )
+    else:
+        raise typer.BadParameter("name runs by a query, or a public set by --set", param_hint="QUERY")
+
+
+def _build_of_runs(
+    query: list[str], out: Path, formats: tuple[str, ...], shares: dict[str, float], limit: int, single: bool, *,
+    keep_personal: bool, home: Path | None,
+) -> None:  # fmt: skip
     from infra.cli.client import connected
     from infra.cli.run_query import filter_of
 
-    use_json(json)
-    formats, shares, which = _formats(format), _shares(split), filter_of(query)
-    names = _names(personal=not keep_personal)
+    which, names = filter_of(query), _names(personal=not keep_personal)
 
     async def work(_: Client, world: World) -> Written:
         return await _build(world, which, limit, out, formats, shares, names, single)
@@ -68,7 +105,7 @@ async def _build(
     from infra.cli.client import events_of
     from infra.cli.run_query import matching
     from infra.cli.words import say
-    from infra.datasets import DatasetFiles, conversations
+    from infra.datasets.recorded import DatasetFiles, conversations
     from runtime.log import Stored
 
     async def read(run: RunId) -> list[Stored]:
@@ -119,17 +156,16 @@ def _save_card(
     out: Path, query: list[str], written: Written, names: Pseudonyms, shares: dict[str, float], *, keep_personal: bool
 ) -> None:
     """What the data set is made of, for whoever finds it."""
-    import json
     from datetime import UTC, datetime
 
-    from infra.datasets import CARD
+    from infra.datasets.card import write_card
 
     card = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"), "query": query, "split": shares, **_said(written, names),
         "personal": "kept" if keep_personal else "replaced where a form tells it; names are not",
         "license": "as the conversations' owner decides",
     }  # fmt: skip
-    (out / CARD).write_text(json.dumps(card, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    write_card(out, card)
 
 
 def _said(written: Written, names: Pseudonyms) -> dict[str, object]:

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Annotated, TypedDict, TypeVar
 
 import typer
 
+from infra.cli import models_trained
 from infra.cli.options import Home, Json, settings_from
 from infra.cli.show import as_json, console, plain, print_json, print_table, use_json
+from infra.cli.words import say
 from schemas.errors import MilepostError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from infra.models import fetch
+    from infra.models.adapters import Trained
     from infra.models.catalogue import ModelCard, Source
     from infra.models.remote import Remote
     from infra.settings import Settings
@@ -52,6 +55,7 @@ def add_to(app: typer.Typer) -> None:
     models.command("ls")(list_)
     for command in (show, pull, build, verify, bench, add, export, remote, rm):
         models.command()(command)
+    models_trained.add_to(models)
     app.add_typer(models, name="models")
 
 
@@ -77,6 +81,7 @@ class Row(TypedDict):
 
 def list_(home: Home = None, json: Json = False) -> None:
     """List the models of the catalogue and those that were added: size, licence, where they lie, verified or not."""
+    from infra.models.adapters import shipped
     from infra.models.added import added
     from infra.models.catalogue import CATALOGUE
     from infra.models.remote import remotes
@@ -85,6 +90,9 @@ def list_(home: Home = None, json: Json = False) -> None:
     settings = settings_from(home).settings
     cards = [*CATALOGUE.values(), *added(settings.model.home)]
     found = [_row(card, settings) for card in cards]
+    found += [
+        _shipped_row(name, each, settings) for name, each in shipped().items() if name not in {card.name for card in cards}
+    ]
     found += [_remote_row(name, each, settings) for name, each in sorted(remotes(settings.model.home).items())]
     if as_json():
         print_json(found)
@@ -121,6 +129,14 @@ def _row(card: ModelCard, settings: Settings) -> Row:
     }  # fmt: skip
 
 
+def _shipped_row(name: str, card: Trained, settings: Settings) -> Row:
+    return {
+        "name": name, "title": say("models adapter", base=card.base), "kind": "text", "size": card.size,
+        "licence": card.licence, "languages": ", ".join(card.languages), "state": "not made", "path": "",
+        "sha256": card.sha256, "built": [], "origin": "adapter", "in_use": name == settings.model.name,
+    }  # fmt: skip
+
+
 def _remote_row(name: str, remote: Remote, settings: Settings) -> Row:
     return {
         "name": name, "title": remote.model, "kind": "remote", "size": 0, "licence": "", "languages": "",
@@ -150,6 +166,7 @@ def show(name: Name, home: Home = None, json: Json = False) -> None:
         "precisions": list(precisions(card)), "exporter": card.exporter,
         "files": [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in card.parts or (card.file,)],
         "built": [{"precision": each, "path": str(path), "size": written(path)} for each, path in builds.items()],
+        "trained": card.trained.model_dump(mode="json") if card.trained else None,
     }  # fmt: skip
     if as_json():
         print_json(facts)
@@ -159,6 +176,7 @@ def show(name: Name, home: Home = None, json: Json = False) -> None:
         ("model", f"{card.title} ({card.kind})"), ("state", facts["state"]), ("licence", card.licence),
         ("languages", ", ".join(card.languages)), ("chat", spoken), ("context", f"{card.context} tokens"),
         ("memory", f"about {card.memory / 1e6:.0f} MB"),
+        *models_trained.about(card.trained),
         *((f"source {number}", source) for number, source in enumerate(sources, start=1)),
         *(("file", f"{file.name}, {file.size} bytes, SHA-256 {file.sha256}") for file in card.parts or (card.file,)),
         *(("built", f"{each}, {written(path) / 1e6:.0f} MB, {path}") for each, path in builds.items()),
@@ -479,6 +497,13 @@ def _bars() -> Iterator[Progress]:
     out = console(stderr=True)
     with Progress(*columns, console=out, disable=as_json() or not out.is_terminal, transient=True) as bars:
         yield bars
+
+
+@contextmanager
+def fetching(name: str) -> Iterator[Callable[[fetch.Progress], None]]:
+    """Show how far a model's download is while the block runs."""
+    with _bars() as bars:
+        yield _teller(bars, name)
 
 
 def _teller(bars: Progress, name: str) -> Callable[[fetch.Progress], None]:

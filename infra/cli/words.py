@@ -6,6 +6,10 @@ import os
 import re
 from typing import Literal, TypeAlias
 
+from infra.cli.words_dataset import WORDS as _OF_DATASETS
+from infra.cli.words_eval import WORDS as _OF_EVALUATIONS
+from infra.cli.words_training import WORDS as _OF_TRAINING
+
 Language: TypeAlias = Literal["en", "zh"]
 
 _STATE: dict[str, Language | None] = {"language": None}
@@ -842,3 +846,6 @@ _WORDS: dict[str, tuple[str, str]] = {
         "控制台：milepost open · OpenAI 客户端：base_url {url}/v1",
     ),
 }
+_WORDS.update(_OF_DATASETS)
+_WORDS.update(_OF_EVALUATIONS)
+_WORDS.update(_OF_TRAINING)

@@ -18,6 +18,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from infra.models.adapters import Trained
 from infra.models.catalogue import CATALOGUE, Folder, ModelCard, ModelFile
 from infra.models.remote import DEFAULT, remotes
 from schemas.canonical import JsonObject
@@ -45,7 +46,10 @@ class PinnedFile(BaseModel):
 
 
 class Card(BaseModel):
-    """What is remembered of an added model. gguf: the file it consists of; None for a Hugging Face folder."""
+    """What is remembered of an added model. gguf: the file it consists of; None for a Hugging Face folder.
+
+    trained: what is known of its training, for one that was trained or comes as an adapter.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -60,6 +64,7 @@ class Card(BaseModel):
     chat: JsonObject
     precision: str
     exporter: Literal["optimum"] | None = None
+    trained: Trained | None = None
 
     def model_card(self) -> ModelCard:
         """The card as the catalogue would have it."""
@@ -67,10 +72,12 @@ class Card(BaseModel):
         where = (Folder(Path(self.added_from)),)
         parts = tuple(ModelFile(f"{SOURCE}/{file.name}", file.size, file.sha256, where) for file in self.files)
         whole = ModelFile(SOURCE if self.gguf is None else f"{SOURCE}/{self.gguf}", size, sum_of(self.files), where)
+        like = CATALOGUE.get(self.trained.base) if self.trained else None
         return ModelCard(
             name=self.name, title=self.title, kind="text", file=whole, licence=self.licence, languages=self.languages,
-            context=self.context, memory=2 * size, chat=self.chat, precision=self.precision, parts=parts,
-            exporter=self.exporter, added_from=self.added_from,
+            context=self.context, memory=like.memory if like else 2 * size, chat=self.chat, precision=self.precision,
+            parts=parts, exporter=self.exporter, added_from=self.added_from, trained=self.trained,
+            wire=self.trained.wire if self.trained else "json",
         )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infra.models.adapters import Trained
 from infra.models.added import Card, NotAdded, Source, free_name, pin, registered, source_of
 from infra.models.build import AUTO, BuildFailed, OnBytes, build, built_folder, exported, silent
 from infra.models.catalogue import ModelCard
@@ -15,19 +16,20 @@ from infra.models.fetch import ensure
 
 if TYPE_CHECKING:
     from services.llm.about import About
+    from services.llm.chat import ChatFormat
     from services.llm.weights import Weights
 
 UNKNOWN = "unknown"
 
 
 async def add(
-    path: Path, *, home: Path, name: str | None = None, chat: str | None = None, licence: str | None = None,
-    precision: str = "int8", added_from: str | None = None, on_bytes: OnBytes = silent,
+    path: Path, *, home: Path, name: str | None = None, chat: str | ChatFormat | None = None, licence: str | None = None,
+    precision: str = "int8", added_from: str | None = None, trained: Trained | None = None, on_bytes: OnBytes = silent,
 ) -> ModelCard:  # fmt: skip
     """Register and build a GGUF file or Hugging Face folder of the Llama, Qwen2 or Qwen3 family.
 
-    chat: the name of a format, in place of the one that its own template tells. Raises NotAdded, UnsupportedModel,
-    NoChatFormat, TemplateRefused, BuildFailed.
+    chat: a format or its name, in place of the one that its own template tells; trained: what is known of its training.
+    Raises NotAdded, UnsupportedModel, NoChatFormat, TemplateRefused, BuildFailed.
     """
     from services.llm.interface import PRECISIONS
 
@@ -39,6 +41,8 @@ async def add(
             hint=f"--precision {'|'.join(PRECISIONS)}",
         )  # fmt: skip
     card = await asyncio.to_thread(_looked_at, source, name, chat, licence, precision, added_from or str(source.path))
+    if trained is not None:
+        card = card.model_copy(update={"trained": trained, "languages": trained.languages})
     with registered(card, source, home):
         await ensure(name, home=home)
         try:
@@ -48,16 +52,20 @@ async def add(
     return card.model_card()
 
 
-def _looked_at(source: Source, name: str, chat: str | None, licence: str | None, precision: str, added_from: str) -> Card:
+def _looked_at(
+    source: Source, name: str, chat: str | ChatFormat | None, licence: str | None, precision: str, added_from: str
+) -> Card:
+    from services.llm.chat import ChatFormat
     from services.llm.weights import Weights
 
     weights = Weights(source.path)
     about = _about(source, weights)
+    spoken = chat if isinstance(chat, ChatFormat) else about.chat(chat, name=name)
     title = weights.field("general.name")
     return Card(
         name=name, title=title if isinstance(title, str) else source.path.name, added_from=added_from, files=pin(source),
         gguf=source.gguf, licence=licence or about.licence or UNKNOWN, languages=(), context=weights.shape.context,
-        chat=about.chat(chat, name=name).model_dump(mode="json"), precision=precision,
+        chat=spoken.model_dump(mode="json"), precision=precision,
     )  # fmt: skip
 
 

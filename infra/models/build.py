@@ -19,6 +19,7 @@ from schemas.errors import MilepostError
 
 if TYPE_CHECKING:
     from infra.models.export import Exported
+    from schemas.messages import Wire
     from services.llm.about import About
     from services.llm.chat import ChatFormat
     from services.llm.interface import Precision
@@ -185,7 +186,7 @@ def main(name: str, home: Path, folder: Path, precision: str) -> None:
 
     build_text_model(
         source / card.file.name, folder, name=name, sha256=card.file.sha256, precision=cast("Precision", precision),
-        chat=chat_of(card), licence=card.licence,
+        chat=chat_of(card), wire=cast("Wire", card.wire), licence=card.licence,
     )  # fmt: skip
 
 

@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from schemas.errors import MilepostError
+
+if TYPE_CHECKING:
+    from infra.models.adapters import Trained
 
 Kind: TypeAlias = Literal["text", "embedding"]
 
@@ -25,6 +28,17 @@ class UnknownModel(MilepostError):
             why=f"the catalogue has {', '.join(sorted(CATALOGUE))}" + (f"; added were {', '.join(added)}" if added else ""),
             hint="milepost models ls",
         )
+        self.name = name
+
+
+class NotMade(UnknownModel):
+    """A model that comes as an adapter has not been merged with its base yet."""
+
+    def __init__(self, name: str, base: str) -> None:
+        MilepostError.__init__(
+            self, f"The model {name} is not made here yet.", why=f"it comes as an adapter of {base}",
+            hint=f"milepost models pull {name}",
+        )  # fmt: skip
         self.name = name
 
 
@@ -99,6 +113,7 @@ class ModelCard:
     context: tokens that the model was trained for; chat: the name of a chat format, or one as JSON; dimensions: of an
     embedding; precision: built where nobody asks for another; memory: estimated bytes of a service that runs it so.
     parts: what an added model's folder holds, each pinned; file is the whole then. exporter: who makes its graph, if not we.
+    trained: what is known of its training (infra/models/adapters.py); wire: how tools are shown to it, if nobody says.
     """
 
     name: str
@@ -115,6 +130,8 @@ class ModelCard:
     parts: tuple[ModelFile, ...] = ()
     exporter: Literal["optimum"] | None = None
     added_from: str = ""
+    trained: Trained | None = None
+    wire: str = "json"
 
 
 def _split(stem: str, version: str, member: str, sizes: list[int]) -> Wheels:
@@ -219,16 +236,22 @@ CATALOGUE = {card.name: card for card in (_QWEN_CODER_HALF, _QWEN_CODER, _SMOLLM
 
 
 def find(name: str, home: Path | None = None) -> ModelCard:
-    """The card of a model of the catalogue, or of one that was added in this home. Raises UnknownModel, ModelElsewhere."""
+    """The card of a model of the catalogue, or of one that was added in this home.
+
+    Raises UnknownModel, NotMade for an adapter that comes with Milepost and was not pulled, ModelElsewhere.
+    """
     if name in CATALOGUE:
         return CATALOGUE[name]
     if home is None:
         raise UnknownModel(name)
+    from infra.models.adapters import shipped
     from infra.models.added import added, read_card
     from infra.models.remote import remotes
 
     if card := read_card(name, home):
         return card
+    if name in shipped():
+        raise NotMade(name, shipped()[name].base)
     far = remotes(home)
     if name in far:
         raise ModelElsewhere(name, far[name].base_url)

@@ -6,30 +6,23 @@ packages are pinned with their hashes in infra/locks/export.txt.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-import subprocess
-import sys
 import tempfile
-from collections import deque
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from infra import environments
+from infra.environments import LOCKS, Environment, EnvironmentFailed, OnLine, silent
 from infra.models import export_worker
 from schemas.errors import MilepostError
 
-LOCK = Path(__file__).parents[1] / "locks" / "export.txt"
+__all__ = ["EnvironmentFailed", "ExportFailed", "Exported", "NotExportable", "SourceUnreadable", "ensure_environment", "export"]
+
 WORKER = Path(export_worker.__file__)
-ENVIRONMENT = ".export-env"
-STAMP = "installed"
 
 # pip holds all wheels before it unpacks them. On Linux torch of the Python registry is linked against the libraries
 # of CUDA and does not load without them, GPU or not; the lock leaves out those that it loads only when it uses them.
-ROOM = 8_000_000_000
+OPTIMUM = Environment("the exporter", ".export-env", LOCKS / "export.txt", room=8_000_000_000, package="optimum")
 
 QUIET = {
     "HF_HUB_OFFLINE": "1",
@@ -39,20 +32,6 @@ QUIET = {
     "TQDM_DISABLE": "1",
     "CUDA_VISIBLE_DEVICES": "",
 }
-
-OnLine: TypeAlias = Callable[[str], None]
-
-
-def silent(_: str) -> None:
-    """Progress for nobody."""
-
-
-class EnvironmentFailed(MilepostError):
-    """The environment that optimum runs in could not be made."""
-
-    def __init__(self, folder: Path, why: str, hint: str) -> None:
-        super().__init__(f"The environment of the exporter could not be made in {folder}.", why=why, hint=hint)
-        self.folder = folder
 
 
 class NotExportable(MilepostError):
@@ -116,7 +95,7 @@ def export(source: Path, target: Path, *, home: Path, on_line: OnLine = silent) 
     with tempfile.TemporaryDirectory(prefix=".exporting-", dir=target.parent) as scratch:
         # -I: neither the variables of a person's Python nor the modules beside the worker reach it.
         command = [str(python), "-I", "-u", "-W", "ignore", str(WORKER), str(source.resolve()), str(target.resolve())]
-        status, lines = _run(command, on_line, scratch)
+        status, lines = environments.run(command, on_line, {**QUIET, "TMPDIR": scratch})
     last = lines[-1][:500] if lines else ""
     if status == export_worker.UNSUPPORTED:
         raise NotExportable(source, last)
@@ -129,74 +108,9 @@ def export(source: Path, target: Path, *, home: Path, on_line: OnLine = silent) 
 
 
 def ensure_environment(home: Path, *, on_line: OnLine = silent) -> Path:
-    """The Python that has optimum, its environment made first where it is missing or of another lock.
-
-    Two processes may ask at once: one installs, the other waits. Raises EnvironmentFailed.
-    """
-    from filelock import FileLock
-
-    folder = home.resolve() / ENVIRONMENT
-    python, stamp = folder / "bin" / "python", folder / STAMP
-    wanted = hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()
-    home.mkdir(parents=True, exist_ok=True)
-    with FileLock(home / f"{ENVIRONMENT}.lock"):
-        if not stamp.exists() or stamp.read_text() != wanted:
-            _install(folder, python, on_line)
-            stamp.write_text(wanted)
-    return python
-
-
-def _install(folder: Path, python: Path, on_line: OnLine) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    free = shutil.disk_usage(folder.parent).free
-    if free < ROOM:
-        why = f"it needs {ROOM / 1e9:.0f} GB while it is made, {free / 1e9:.1f} GB are free there"
-        raise EnvironmentFailed(folder, why, "free some room, or name a home on a larger disk (--home)")
-    on_line(f"making an environment for optimum in {folder}: 2 GB to fetch, once")
-    with tempfile.TemporaryDirectory(prefix=f"{ENVIRONMENT}-", dir=folder.parent) as scratch:
-        status, lines = _run([sys.executable, "-m", "venv", str(folder)], on_line, scratch)
-        if status:
-            hint = "install Python's venv (on Debian: apt install python3-venv), then try again"
-            raise EnvironmentFailed(folder, _complaint(lines), hint)
-        command = [
-            str(python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--no-cache-dir",
-            "--progress-bar=off", "--only-binary=:all:", "--no-deps", "--require-hashes", "-r", str(LOCK),
-        ]  # fmt: skip
-        status, lines = _run(command, on_line, scratch)
-    if status:
-        hint = "see that pip reaches the Python registry (pip download --no-deps optimum), then try again"
-        raise EnvironmentFailed(folder, _complaint(lines), hint)
-
-
-def _complaint(lines: Sequence[str]) -> str:
-    """What a program said was wrong: its lines that begin with ERROR, else its last one."""
-    errors = [line for line in lines if line.startswith("ERROR:")] or lines[-1:]
-    return " ".join(line.removeprefix("ERROR:").strip() for line in errors)[:500]
-
-
-def _run(command: Sequence[str], on_line: OnLine, scratch: str) -> tuple[int, list[str]]:
-    """Run a program to its end, each line it writes passed on: (its status, its last lines). An interrupt kills it."""
-    lines: deque[str] = deque(maxlen=50)
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        env={**os.environ, **QUIET, "TMPDIR": scratch},
-    )  # fmt: skip
-    with process:
-        try:
-            for line in map(str.strip, process.stdout or ()):
-                if line:
-                    lines.append(line)
-                    on_line(line)
-        except BaseException:
-            process.kill()
-            raise
-    return process.returncode, list(lines)
+    """The Python that has optimum, its environment made first where it is missing. Raises EnvironmentFailed."""
+    return environments.ensure(OPTIMUM, home, on_line=on_line)
 
 
 if __name__ == "__main__":
-    from infra.settings import load
-
-    try:
-        print(ensure_environment(load({}).settings.model.home, on_line=print))
-    except MilepostError as error:
-        sys.exit(str(error))
+    environments.main(ensure_environment)

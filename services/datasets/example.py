@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from schemas.messages import Message
@@ -14,7 +15,8 @@ class Example:
     """One conversation. id: its name, unique in its set; runs: those it was recorded from; system: "" for the runtime's own.
 
     messages: from the first user's on, roles as in a prompt; calls of one assistant message are parallel. source: the set it
-    is from; group: of what kind it is there; language: "en", "zh" or "".
+    is from; group: of what kind it is there; language: "en", "zh" or "". urls: the address that MSAgent-Bench gives beside a
+    call, by the call's id.
     """
 
     id: str
@@ -25,6 +27,7 @@ class Example:
     source: str = ""
     group: str = ""
     language: str = ""
+    urls: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def calls(self) -> frozenset[str]:

@@ -1,5 +1,7 @@
-"""Examples as the lines of training files: MSAgent-Bench's conversations, and OpenAI's chat with tools.
+"""Examples as the lines of training files: all of them, MSAgent-Bench's conversations, and OpenAI's chat with tools.
 
+milepost {"id", "source", "group", "language", "system", "tools", "messages"}, also "runs" and "urls" if there are any:
+         nothing is lost, and `services.datasets.reading` reads the same example; what is at its default is left out.
 msagent  {"id", "conversations": [{"from": "system" | "user" | "assistant", "value"}]}: calls and results stand in the
          assistant's text, between <|startofthink|> and <|endofthink|>, <|startofexec|> and <|endofexec|> (arXiv 2309.00986,
          section 3.1; the roles are strictly a system message, then user and assistant in turn).
@@ -12,9 +14,20 @@ from collections.abc import Callable, Iterator, Mapping
 
 import orjson
 
-from schemas.messages import Message
 from schemas.tools import ToolCall, ToolCard
 from services.datasets.example import Example
+
+
+def milepost(example: Example) -> dict[str, object]:
+    """One line from which the same example is read."""
+    line: dict[str, object] = {
+        "id": example.id, "source": example.source, "group": example.group, "language": example.language,
+        "system": example.system,
+        "tools": [card.model_dump(mode="json", exclude_defaults=True) for card in example.tools],
+        "messages": [message.model_dump(mode="json", exclude_defaults=True) for message in example.messages],
+    }  # fmt: skip
+    optional = {"runs": [*example.runs], "urls": {**example.urls}}
+    return line | {name: value for name, value in optional.items() if value}
 
 
 def msagent(example: Example) -> dict[str, object]:
@@ -22,15 +35,15 @@ def msagent(example: Example) -> dict[str, object]:
     listed = (f"{number}. {_json(_function(card))}" for number, card in enumerate(example.tools, 1))
     system = "\n\n".join([example.system, *listed])
     said = [{"from": "system", "value": system}]
-    for role, text in _turns(example.messages):
+    for role, text in _turns(example):
         said.append({"from": role, "value": text})
     return {"id": example.id, "conversations": said}
 
 
-def _turns(messages: tuple[Message, ...]) -> Iterator[tuple[str, str]]:
+def _turns(example: Example) -> Iterator[tuple[str, str]]:
     """User and assistant in turn; what follows a call belongs to the turn that made it."""
     words: list[str] = []
-    for message in messages:
+    for message in example.messages:
         if message.role == "user":
             if words:
                 yield "assistant", "\n".join(words)
@@ -40,19 +53,19 @@ def _turns(messages: tuple[Message, ...]) -> Iterator[tuple[str, str]]:
             words.append(f"\n<|startofexec|>```JSON\n{_json({'result': message.content})}\n```<|endofexec|>")
         else:
             words.extend([message.content] if message.content else [])
-            words.extend(_msagent_call(call) for call in message.calls)
+            words.extend(_msagent_call(call, example.urls.get(call.id, "")) for call in message.calls)
     if words:
         yield "assistant", "\n".join(words)
 
 
-def _msagent_call(call: ToolCall) -> str:
-    asked = _json({"api_name": call.name, "parameters": call.arguments})
+def _msagent_call(call: ToolCall, url: str) -> str:
+    asked = _json({"api_name": call.name, **({"url": url} if url else {}), "parameters": call.arguments})
     return f"<|startofthink|>```JSON\n{asked}\n```<|endofthink|>"
 
 
 def openai(example: Example) -> dict[str, object]:
     """One line for fine-tuning with OpenAI's chat format."""
-    said: list[dict[str, object]] = [{"role": "system", "content": example.system}]
+    said: list[dict[str, object]] = [{"role": "system", "content": example.system}] if example.system else []
     waiting: list[str] = []
     for message in example.messages:
         if message.role == "assistant" and message.calls:
@@ -80,4 +93,4 @@ def _json(value: Mapping[str, object]) -> str:
     return orjson.dumps(value).decode()
 
 
-FORMATS: dict[str, Callable[[Example], dict[str, object]]] = {"msagent": msagent, "openai": openai}
+FORMATS: dict[str, Callable[[Example], dict[str, object]]] = {"milepost": milepost, "msagent": msagent, "openai": openai}

@@ -15,7 +15,7 @@ class Item:
     """A prompt and its gold. group: what figures are told apart by (a language, a kind of question).
 
     calls: what should be called, in any order; none: it should answer. text: a reference answer, "" where there is none.
-    source: what the benchmark's own rule needs beside these.
+    parallel: several calls may come in one reply. source: what the benchmark's own rule needs beside these.
     """
 
     id: str
@@ -27,6 +27,7 @@ class Item:
     calls: tuple[ToolCall, ...] = ()
     text: str = ""
     source: object = None
+    parallel: bool = False
 
     @property
     def after_result(self) -> bool:

@@ -8,8 +8,9 @@ for a request may stand before its words; how tools are called is told in the sy
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from typing import TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,6 +20,8 @@ from services.llm.context import written_context
 from services.llm.remaining import left
 from services.llm.tokenizer import Vocabulary
 from services.llm.wire.form import Asked, Language, Markup, Text, Wire
+
+TokensOf: TypeAlias = Callable[[str], list[int]]
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
@@ -86,8 +89,13 @@ CHATGLM3 = ChatFormat(
 FORMATS = {chat.name: chat for chat in (CHATML, LLAMA3, ZEPHYR, MISTRAL, CHATGLM3)}
 
 
-def encode(prompt: Prompt, chat: ChatFormat, wire: Wire, vocabulary: Vocabulary) -> list[int]:
-    """The tokens of a prompt up to where the model's own words begin. ValueError if the vocabulary cannot frame it."""
+def encode(
+    prompt: Prompt, chat: ChatFormat, wire: Wire, vocabulary: Vocabulary, tokens_of: TokensOf | None = None
+) -> list[int]:  # fmt: skip
+    """The tokens of a prompt up to where the model's own words begin. ValueError if the vocabulary cannot frame it.
+
+    tokens_of: the vocabulary's own `encode`, for one who remembers what it said of the same text.
+    """
     if vocabulary.special(chat.ends[0]) is None:
         raise ValueError(f"the vocabulary has no {chat.ends[0]}, so it does not speak {chat.name}")
     pieces: list[str] = [Markup(chat.begin)]
@@ -99,7 +107,7 @@ def encode(prompt: Prompt, chat: ChatFormat, wire: Wire, vocabulary: Vocabulary)
         pieces.pop()  # the model goes on with its own turn, in which the result stands
     else:
         pieces.append(Markup(chat.reply or chat.roles["assistant"][0]))
-    return spelled(pieces, vocabulary)
+    return spelled(pieces, vocabulary, tokens_of)
 
 
 def turns(prompt: Prompt, chat: ChatFormat, wire: Wire) -> list[tuple[str, Text]]:
@@ -108,8 +116,9 @@ def turns(prompt: Prompt, chat: ChatFormat, wire: Wire) -> list[tuple[str, Text]
     return list(_joined(framed) if wire.inline else framed)
 
 
-def spelled(pieces: Iterable[str], vocabulary: Vocabulary) -> list[int]:
+def spelled(pieces: Iterable[str], vocabulary: Vocabulary, tokens_of: TokensOf | None = None) -> list[int]:
     """The tokens of pieces of text, plain ones and Markup; text that meets between special tokens is read as one."""
+    tokens_of = tokens_of or vocabulary.encode
     tokens: list[int] = []
     plain = ""
     for piece in pieces:
@@ -117,9 +126,9 @@ def spelled(pieces: Iterable[str], vocabulary: Vocabulary) -> list[int]:
             if isinstance(part, str):
                 plain += part
             else:
-                tokens += [*vocabulary.encode(plain), part]
+                tokens += [*tokens_of(plain), part]
                 plain = ""
-    return tokens + vocabulary.encode(plain)
+    return tokens + tokens_of(plain)
 
 
 def parts(markup: str, vocabulary: Vocabulary) -> Iterable[str | int]:

@@ -6,6 +6,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeGuard
 
@@ -201,6 +202,22 @@ class Vocabulary:
     def encode(self, text: str) -> list[int]:
         """The tokens of plain text."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def spans(self, text: str, *, behind: str = "") -> list[tuple[int, int, int]]:
+        """The tokens of plain text, each with the characters that it covers: where they begin and end in the text.
+
+        behind: a text that is read already, and goes on with this one; its own tokens are left out. SentencePiece begins
+        what stands alone with a blank.
+        """
+        known = len(self.encode(behind)) if behind else 0
+        found = self._tokenizer.encode(behind + text, add_special_tokens=False)
+        places = [(max(0, begin - len(behind)), max(0, end - len(behind))) for begin, end in found.offsets]
+        return [(token, *place) for token, place in zip(found.ids[known:], places[known:], strict=True)]
+
+    @cached_property
+    def blank_first(self) -> bool:
+        """Whether plain text that stands alone begins with a blank of the tokenizer's own."""
+        return self.decode(self.encode("a")).startswith(" ")
 
     @property
     def names(self) -> tuple[str, ...]:

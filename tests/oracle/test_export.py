@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ def test_what_is_no_model_is_refused_before_anything_is_fetched(tmp_path: Path) 
 
 
 def test_a_full_disk_is_told_before_anything_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "ROOM", 10**18)
+    monkeypatch.setattr(exporting, "OPTIMUM", replace(exporting.OPTIMUM, room=10**18))
     with pytest.raises(EnvironmentFailed, match="GB are free"):
         ensure_environment(tmp_path)
 

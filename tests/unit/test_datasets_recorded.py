@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.datasets import DatasetFiles, NoConversations, conversations
+from infra.datasets.recorded import DatasetFiles, NoConversations, conversations
 from infra.exports.reading import load_export
 from runtime.fold import fold
 from runtime.state import RunState

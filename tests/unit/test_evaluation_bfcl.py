@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from schemas.tools import ToolCall
-from services.evaluation.bfcl import DataMissing, Item, card_of, read, right_value, wrong
+from services.datasets.sets import SetMissing
+from services.evaluation.bfcl import Item, card_of, read, right_value, wrong
 
 TEXT = {"type": "string"}
-FUNCTION = {
+FUNCTION: Mapping[str, object] = {
     "name": "zoo.feed",
     "description": "Feed an animal.",
     "parameters": {
@@ -21,7 +22,7 @@ FUNCTION = {
         "required": ["animal", "kilos"],
     },
 }
-GOLD = {"zoo.feed": {"animal": ["lion", "a lion"], "kilos": [2.0], "at": [7, ""]}}
+GOLD: Mapping[str, Mapping[str, Sequence[object]]] = {"zoo.feed": {"animal": ["lion", "a lion"], "kilos": [2.0], "at": [7, ""]}}
 
 
 def item(*golds: Mapping[str, Mapping[str, Sequence[object]]], category: str = "simple_python") -> Item:
@@ -56,12 +57,12 @@ def test_a_call_is_right_or_the_reason_is_told(calls: list[ToolCall], reason: st
 
 
 def test_an_optional_argument_that_gold_insists_on_may_not_be_left_out() -> None:
-    insisting = {"zoo.feed": {"animal": ["lion"], "kilos": [2.0], "at": [7]}}
+    insisting: Mapping[str, Mapping[str, Sequence[object]]] = {"zoo.feed": {"animal": ["lion"], "kilos": [2.0], "at": [7]}}
     assert wrong(item(insisting), [call(animal="lion", kilos=2.0)]) == "at is left out"
 
 
 def test_parallel_calls_may_come_in_any_order_and_each_counts_once() -> None:
-    other = {"zoo.feed": {"animal": ["bear"], "kilos": [5.0]}}
+    other: Mapping[str, Mapping[str, Sequence[object]]] = {"zoo.feed": {"animal": ["bear"], "kilos": [5.0]}}
     lion, bear = call(animal="lion", kilos=2.0), call(animal="bear", kilos=5.0)
     assert wrong(item(GOLD, other, category="parallel"), [bear, lion]) == ""
     assert wrong(item(GOLD, GOLD, category="parallel"), [lion, bear]) != ""
@@ -112,7 +113,7 @@ def test_a_value_is_right_by_type_and_by_the_accepted_ones(
 
 
 def test_python_types_and_dotted_names_become_a_card() -> None:
-    function = {
+    function: Mapping[str, object] = {
         "name": "geo.line length",
         "description": "",
         "parameters": {
@@ -150,5 +151,5 @@ def test_items_are_read_with_their_gold(tmp_path: Path) -> None:
     assert (found.gold, found.names) == ((GOLD,), {"zoo_feed": "zoo.feed"})
     (none,) = read(tmp_path, "irrelevance")
     assert none.gold == ()
-    with pytest.raises(DataMissing, match="bfcl-eval"):
+    with pytest.raises(SetMissing, match="bfcl-eval"):
         list(read(tmp_path, "multiple"))

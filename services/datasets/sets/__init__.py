@@ -43,8 +43,8 @@ class DataSet:
 
 
 NAMES = (
-    "api-bank", "bfcl", "crosswoz", "glaive-demo", "hammerbench", "metatool", "nestful", "restbench", "rotbench", "seal-tools",
-    "sgd", "tau2", "toolalpaca", "toolrl", "tooltalk",
+    "api-bank", "bfcl", "crosswoz", "glaive-demo", "hammerbench", "metatool", "msagent-bench", "nestful", "restbench",
+    "rotbench", "seal-tools", "sgd", "tau2", "toolalpaca", "toolrl", "tooltalk",
 )  # fmt: skip
 
 

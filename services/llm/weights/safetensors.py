@@ -179,3 +179,13 @@ def _gguf_name(name: str) -> str:
     if layer and layer[2] in _PARTS:
         return f"blk.{layer[1]}.{_PARTS[layer[2]]}.{layer[3]}"
     return _OTHERS.get(name, name)
+
+
+def hugging_face_name(name: str) -> str:
+    """A tensor's name in a Hugging Face folder, from its GGUF name; KeyError for one that has none."""
+    whole = {gguf: theirs for theirs, gguf in _OTHERS.items()}
+    if not name.startswith("blk."):
+        return whole[name]
+    _, layer, part, kind = name.split(".")
+    parts = {gguf: theirs for theirs, gguf in _PARTS.items()}
+    return f"model.layers.{layer}.{parts[part]}.{kind}"

@@ -11,7 +11,7 @@ from schemas.canonical import JsonObject
 from schemas.messages import Message
 from schemas.tools import ToolCard
 from services.llm.calls import Schema, argument_names, arguments_schema, json_rule, ordered, required_names, written
-from services.llm.wire.form import Asked, Language, Malformed, Markup, Reply, Role, Text, Wire, function
+from services.llm.wire.form import Asked, Language, Malformed, Markup, Name, Parameters, Reply, Role, Text, Wire, function
 from services.llm.wire.reading import LIMIT, object_at, skip_blanks, value_at
 
 CALL = "tool_call("
@@ -47,7 +47,7 @@ class ChatGLM3(Wire):
             inside = ", ".join(f"{key}={written(value)}" for key, value in given.items())
         else:
             inside = f"**{written(given)}"
-        return (f"{name}\n```python\n{CALL}{inside})\n```",)
+        return (Name(name), f"\n```python\n{CALL}", Parameters(inside), ")\n```")
 
     def rule(self, card: ToolCard, quoted: Callable[[str], str]) -> str:
         """The same as a grammar."""

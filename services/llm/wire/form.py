@@ -25,16 +25,41 @@ class Markup(str):
     __slots__ = ()
 
 
-# Pieces in order, Markup or plain.
+class Words(str):
+    """Plain text that a reply says in words."""
+
+    __slots__ = ()
+
+
+class Name(str):
+    """Plain text that is the name of the tool in a call."""
+
+    __slots__ = ()
+
+
+class Parameters(str):
+    """Plain text that is the arguments of a call."""
+
+    __slots__ = ()
+
+
+class Url(str):
+    """Plain text that is the address which MSAgent-Bench gives a tool in a call."""
+
+    __slots__ = ()
+
+
+# Pieces in order, Markup or plain; what is plain may say what it is part of (see services.llm.lesson).
 Text: TypeAlias = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A call as a reply has it: a name, which may be no tool's, and arguments."""
+    """A call as a reply has it: a name, which may be no tool's, and arguments. url: what MSAgent-Bench has beside them."""
 
     name: str
     arguments: JsonObject
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,11 +125,15 @@ class Wire(ABC):
     def said(self, text: str, calls: Sequence[Asked], cards: Mapping[str, ToolCard]) -> Text:
         """An earlier reply of the model."""
         if not calls:
-            return (self.answer, text)
-        pieces: list[str] = [text, "\n"] if text else []
+            return (self.answer, Words(text))
+        pieces: list[str] = [Words(text), "\n"] if text else []
         for index, call in enumerate(calls):
-            pieces += [self.between if index else self.opening, *self.body(call.name, call.arguments, cards.get(call.name))]
+            pieces += [self.between if index else self.opening, *self.call(call, cards.get(call.name))]
         return (*pieces, self.closing)
+
+    def call(self, call: Asked, card: ToolCard | None) -> Text:
+        """A call from its name on, with all that it has."""
+        return self.body(call.name, call.arguments, card)
 
     def result(self, message: Message, language: Language, left: Sequence[str] = ()) -> tuple[Role, Text]:
         """A tool's result: who hands it over, and how. left: what the person listed, and no call has been made for."""

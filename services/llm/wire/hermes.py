@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from schemas.messages import Message
 from schemas.tools import ToolCard
 from services.llm.calls import arguments_schema, json_rule, ordered, written
-from services.llm.wire.form import Asked, Language, Malformed, Markup, Reply, Role, Text, Wire, function
+from services.llm.wire.form import Asked, Language, Malformed, Markup, Name, Parameters, Reply, Role, Text, Wire, function
 from services.llm.wire.reading import asked, object_at
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
@@ -39,7 +39,8 @@ class Hermes(Wire):
 
     def body(self, name: str, arguments: Mapping[str, object], card: ToolCard | None) -> Text:
         """From the name to the closing tag."""
-        return (f'{written(name)[1:]}, "arguments": {written(ordered(arguments, card))}}}\n', Markup(CLOSE))
+        given = Parameters(written(ordered(arguments, card)))
+        return (Name(written(name)[1:-1]), '", "arguments": ', given, "}\n", Markup(CLOSE))
 
     def rule(self, card: ToolCard, quoted: Callable[[str], str]) -> str:
         """The same as a grammar."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from schemas.messages import Message
 from schemas.tools import ToolCard
 from services.llm.calls import arguments_schema, json_rule, ordered, written
-from services.llm.wire.form import Language, Malformed, Markup, Reply, Role, Text, Wire
+from services.llm.wire.form import Language, Malformed, Markup, Name, Parameters, Reply, Role, Text, Wire
 from services.llm.wire.reading import asked, object_at
 
 FINAL = "Final Answer:"
@@ -43,7 +43,7 @@ class Mrkl(Wire):
 
     def body(self, name: str, arguments: Mapping[str, object], card: ToolCard | None) -> Text:
         """The name and the input."""
-        return (f"{name}\nAction Input: {written(ordered(arguments, card))}",)
+        return (Name(name), "\nAction Input: ", Parameters(written(ordered(arguments, card))))
 
     def rule(self, card: ToolCard, quoted: Callable[[str], str]) -> str:
         """The same as a grammar."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from schemas.messages import Message
 from schemas.tools import ToolCard
 from services.llm.calls import arguments_schema, json_rule, ordered, written
-from services.llm.wire.form import Language, Malformed, Markup, Reply, Role, Text, Wire, function
+from services.llm.wire.form import Asked, Language, Malformed, Markup, Name, Parameters, Reply, Role, Text, Url, Wire, function
 from services.llm.wire.reading import asked, object_at
 
 OPEN, CLOSE = "<|startofthink|>", "<|endofthink|>"
@@ -38,7 +38,13 @@ class MSAgent(Wire):
 
     def body(self, name: str, arguments: Mapping[str, object], card: ToolCard | None) -> Text:
         """From the name to the closing tag."""
-        return (f'{written(name)[1:]}, "parameters": {written(ordered(arguments, card))}}}\n```', Markup(CLOSE))
+        return self.call(Asked(name, dict(arguments)), card)
+
+    def call(self, call: Asked, card: ToolCard | None) -> Text:
+        """The same, with the URL that MSAgent-Bench has between the name and the arguments."""
+        url = ('", "url": "', Url(written(call.url)[1:-1])) if call.url else ()
+        given = Parameters(written(ordered(call.arguments, card)))
+        return (Name(written(call.name)[1:-1]), *url, '", "parameters": ', given, "}\n```", Markup(CLOSE))
 
     def rule(self, card: ToolCard, quoted: Callable[[str], str]) -> str:
         """The same as a grammar."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from schemas.messages import Message
 from schemas.tools import ToolCard
 from services.llm.calls import arguments_schema, json_rule, ordered, written
-from services.llm.wire.form import Asked, Language, Malformed, Markup, Reply, Role, Text, Wire, function
+from services.llm.wire.form import Asked, Language, Malformed, Markup, Name, Parameters, Reply, Role, Text, Wire, function
 from services.llm.wire.reading import asked, object_at
 
 
@@ -34,7 +34,7 @@ class OpenAI(Wire):
 
     def body(self, name: str, arguments: Mapping[str, object], card: ToolCard | None) -> Text:
         """From the name to the end of the call's object."""
-        return (f'{written(name)[1:]}, "arguments": {written(ordered(arguments, card))}}}}}',)
+        return (Name(written(name)[1:-1]), '", "arguments": ', Parameters(written(ordered(arguments, card))), "}}")
 
     def rule(self, card: ToolCard, quoted: Callable[[str], str]) -> str:
         """The same as a grammar."""

@@ -9,31 +9,23 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
-import orjson
-
+from infra.datasets.writing import Writing
 from runtime.fold import fold
 from runtime.log import Stored
 from runtime.state import RunState
 from schemas.errors import MilepostError
 from schemas.ids import RunId
 from services.datasets.example import Example
-from services.datasets.formats import FORMATS
 from services.datasets.pseudonyms import Pseudonyms
 from services.datasets.recorded import example_of, unfit
 from services.datasets.splits import part_of
 from services.recorder.ports import RunSummary
-
-CARD = "dataset.json"
 
 Read = Callable[[RunId], Awaitable[Sequence[Stored]]]
 
 
 class NoConversations(MilepostError):
     """There is nothing to write."""
-
-
-class DatasetExists(MilepostError):
-    """The folder holds a data set already."""
 
 
 @dataclass
@@ -67,15 +59,10 @@ class DatasetFiles:
     """
 
     def __init__(self, folder: Path, formats: Iterable[str], shares: Mapping[str, float], names: Pseudonyms) -> None:
-        if (folder / CARD).exists():
-            raise DatasetExists(f"{folder} holds a data set already.", why=CARD, hint="name another folder, or remove this one")
-        self.folder, self._shares, self._names = folder, shares, names
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._files = {(form, part): (folder / f"{form}.{part}.jsonl").open("wb") for form in formats for part in shares}
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise MilepostError(f"{folder} cannot be written.", why=why, hint="--out names another folder") from error
+        self._shares, self._names = shares, names
+        self._files = Writing(folder, formats)
+        for part in shares:
+            self._files.begin(part)
         self.written = Written()
 
     async def add_all(
@@ -99,17 +86,13 @@ class DatasetFiles:
     def add(self, example: Example) -> None:
         """Add one conversation, to the part that its name says."""
         part, cleaned = part_of(example.id, self._shares), self._names.example(example)
-        for (form, where), file in self._files.items():
-            if where == part:
-                file.write(orjson.dumps(FORMATS[form](cleaned)) + b"\n")
+        self._files.add(part, cleaned)
         self.written.examples[part] += 1
         self.written.tools.update(cleaned.calls)
 
     def close(self) -> Written:
         """End the files, and tell what is in them."""
-        for file in self._files.values():
-            file.close()
-        self.written.files = {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(self.folder.glob("*.jsonl"))}
+        self.written.files = self._files.sums()
         return self.written
 
 

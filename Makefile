@@ -12,7 +12,7 @@ SMOKE := --model $(SMALLEST) $(if $(DATA),--data $(DATA)) --fresh --out .bench/e
 # What torch needs on GPUs only and loads on first use; its other libraries of CUDA it loads in any case.
 UNUSED_BY_EXPORT := triton cuda-toolkit cuda-bindings cuda-pathfinder nvidia-cusolver nvidia-cuda-cccl nvidia-nvtx
 
-.PHONY: help install demo up down test test-oracle export-env drill-kill drill-effects drill-tamper lint format types check fuzz-door bench-steps bench-llm bench-tools bench-door bench-replay bench-retrieval bench-training eval-llm eval-smoke vendor lock clean
+.PHONY: help install demo up down test test-oracle export-env train-env test-training drill-kill drill-effects drill-tamper lint format types check fuzz-door bench-steps bench-llm bench-tools bench-door bench-replay bench-retrieval bench-training eval-llm eval-smoke vendor lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,12 @@ export-env: install ## the environment that `milepost models export --with optim
 
 test-oracle: export-env ## our graphs beside those that optimum exports
 	@$(BIN)/python -m pytest -q --timeout=1800 tests/oracle
+
+train-env: install ## the environment that `milepost train` runs in, where no other Python with torch is named (2 GB to fetch)
+	@$(BIN)/python -m infra.training.environment
+
+test-training: install ## training, end to end, and our merges beside peft's (needs train-env, or MILEPOST_TRAINING_PYTHON)
+	@$(BIN)/python -m pytest -q --timeout=1800 tests/training
 
 drill-kill: install ## kill -9 of every process at 50 random moments; nothing lost, nothing twice
 	@$(BIN)/python -m tests.drill.kill --kills 50 $(ARGS)
@@ -110,6 +116,8 @@ lock: ## renew the hashed locks (needs uv)
 	  --extra $$accel --extra local --extra aliyun --extra aws --extra mcp --extra langchain --extra sandbox --extra speech --extra parquet --extra otel --extra openai --extra dev infra/locks/build.in -o infra/locks/$$accel.txt; done
 	@uv pip compile -q --group pyproject.toml:export --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-emit-index-url $(addprefix --no-emit-package ,$(UNUSED_BY_EXPORT)) -o infra/locks/export.txt
+	@uv pip compile -q --group pyproject.toml:train --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url $(addprefix --no-emit-package ,$(UNUSED_BY_TRAINING)) -o infra/locks/train.txt
 
 clean: ## remove what was made, except models
 	@rm -rf $(VENV) .bench .milepost build dist *.egg-info

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from infra.datasets.building import Tally, known_set, parts_of, use_of
 from infra.datasets.card import ForEvaluation, check_trainable
+from infra.datasets.folder import part_file, rows_of
 from infra.datasets.lengths import Length, estimated
 from infra.datasets.prints import evaluation_parts, named_parts, prints_of
 from infra.datasets.recipe import Recipe, Source
@@ -141,20 +142,10 @@ class Mixer:
         return read
 
     def _of_folder(self, source: Source) -> Read:
-        from services.datasets.reading import read as rows_of
-
         folder = self._base / source.folder
         card = check_trainable(folder, source.part)
-        path = folder / f"milepost.{source.part}.jsonl"
-        if not path.exists():
-            there = (
-                ", ".join(sorted(each.name.split(".")[1] for each in folder.glob("milepost.*.jsonl"))) or "none in this form"
-            )
-            raise MilepostError(
-                f"{folder} has no part {source.part!r}.", why=f"it has {there}", hint="milepost dataset stats FOLDER"
-            )
         read = Read(source, str(card.get("license", "")))
-        read.examples = list(read.tally.examples(rows_of(path)))
+        read.examples = list(read.tally.examples(rows_of(part_file(folder, source.part))))
         return read
 
     # --- cleaning ---

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +18,7 @@ from schemas.errors import MilepostError
 from services.datasets.contamination import SPLIT_BY_TOOL, Fingerprint, fingerprint
 from services.datasets.sets import NAMES, DataSet, data_set
 
+_WORDED_LIKE = re.compile(r"^(sgd/.+)-x\d$")  # SGD-X: the same dialogues, with schemas in other words
 _FORM = "1"  # another number whenever a fingerprint is made otherwise
 Progress = Callable[[str], None]
 
@@ -55,12 +57,15 @@ def prints_of(
 ) -> Prints:
     """Their fingerprints. cache: a folder that keeps them until the set's files change."""
     prints = Prints()
+    made: dict[str, Fingerprint] = {}
     for known, part in parts:
         name = f"{known.name}/{part}"
         progress(name)
         kept = cache / f"{known.name}.{part}.{_state(data / known.name)}.npz" if cache else None
         read = _read(kept, name) if kept else None
-        if read is None:
+        if read is None and (same := made.get(_WORDED_LIKE.sub(r"\1", name))):
+            read = replace(same, name=name)
+        elif read is None:
             try:
                 examples = Tally().examples(known.read(data / known.name, part))
                 read = fingerprint(name, examples, by_tool=known.name in SPLIT_BY_TOOL)
@@ -69,6 +74,7 @@ def prints_of(
                 continue
             if kept is not None:
                 _write(kept, read)
+        made[name] = read
         prints.found.append(read)
     return prints
 

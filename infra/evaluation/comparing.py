@@ -200,7 +200,7 @@ def _one(each: Change, names: Sequence[str], say: Say) -> str:
     )
     texts = [(say("eval asked"), conversation(each.sides[0])), (say("eval gold"), gold(each.sides[0], say))]
     texts += [
-        (name, "\n\n".join(filter(None, (said(side, say), side.reply.readable and side.reason))))
+        (name, "\n\n".join(filter(None, (said(side, say), side.reason if side.reply.readable else ""))))
         for name, side in zip(names, each.sides, strict=True)
     ]  # fmt: skip
     sides = "".join(f"<div><h3>{escaped(name)}</h3><pre>{escaped(text)}</pre></div>" for name, text in texts)

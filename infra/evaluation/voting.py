@@ -160,7 +160,7 @@ def _wins(played: NDArray[np.int64], points: NDArray[np.float64], of: int) -> ND
     wins = np.zeros((of, of))
     np.add.at(wins, (played[:, 0], played[:, 1]), points)
     np.add.at(wins, (played[:, 1], played[:, 0]), 1 - points)
-    return wins + 0.1 * ((wins + wins.T) > 0)
+    return wins + 0.5 * ((wins + wins.T) > 0)
 
 
 def _ratings(wins: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -163,4 +163,4 @@ def test_val_is_for_training_and_test_is_not() -> None:
 
 
 def test_the_real_set() -> None:
-    assert counted("crosswoz", dataset("crosswoz"), "val", 60) == (60, 236, 0)
+    assert counted("crosswoz", dataset("crosswoz"), "val", 20) == (20, 83, 0)

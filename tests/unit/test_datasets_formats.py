@@ -254,10 +254,15 @@ def test_what_is_no_training_file_is_refused_with_its_name(tmp_path: Path) -> No
         [*read(path, "csv")]
 
 
+def _twice(message: Message) -> Message:
+    return message.model_copy(update={"calls": message.calls * 2})
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
         ({"messages": ()}, "begin with a user"),
+        ({"messages": (simple().messages[0], _twice(simple().messages[1]))}, "two calls of one id"),
         ({"tools": ()}, "a call to a tool that is not offered"),
         ({"tools": (card("add"),)}, "an argument that is not in the schema"),
         ({"system": "x" * 100_001}, "longer than"),

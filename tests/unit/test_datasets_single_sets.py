@@ -225,7 +225,7 @@ def test_toolrls_table_is_read_and_a_broken_one_named(tmp_path: Path) -> None:
 
 LISTED = json.dumps(
     [
-        {"name": "find", "description": "Finds.", "parameters": {"properties": {"what": {"type": "str"}}}, "required": ["what"]},
+        {"name": "find", "description": "Find.", "parameters": {"properties": {"what": {"type": "str"}}}, "required": ["what"]},
         {"name": "sdne", "description": "Finish the task and give your answer.", "parameters": {"properties": {"answer": {}}}},
         {"name": "ask", "description": "You can ask user for guidance when", "parameters": {"properties": {"question": {}}}},
     ]

@@ -102,7 +102,7 @@ async def test_who_is_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     reached = asyncio.Event()
 
     class Slow(Told):
-        async def generate(self, prompt: Prompt, **more: object) -> Generation:  # type: ignore[override]
+        async def generate(self, prompt: Prompt, **more: object) -> Generation:
             if len(self.asked) >= 5:
                 reached.set()
                 await asyncio.Event().wait()
@@ -173,7 +173,7 @@ async def test_where_nobody_answers_it_is_not_tried_a_thousand_times(tmp_path: P
 
 async def test_an_item_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     class Hangs(Told):
-        async def generate(self, prompt: Prompt, **more: object) -> Generation:  # type: ignore[override]
+        async def generate(self, prompt: Prompt, **more: object) -> Generation:
             if door_of(prompt) == "7":
                 await asyncio.Event().wait()
             return await super().generate(prompt, on_text=lambda _: None)

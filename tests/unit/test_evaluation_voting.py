@@ -29,7 +29,7 @@ def test_who_never_met_is_rated_through_others_and_sides_do_not_matter() -> None
     by_name = {each.name: each for each in table}
     assert by_name["x"].rating == pytest.approx(by_name["w"].rating, abs=0.2)
     assert (by_name["w"].bad, by_name["x"].bad, by_name["y"].bad) == (2, 2, 0)
-    turned = [Vote(a=each.b, b=each.a, vote={"a": "b", "b": "a"}.get(each.vote, each.vote)) for each in votes("x", "y", won=9)]  # type: ignore[arg-type]
+    turned = [Vote(a=each.b, b=each.a, vote={"a": "b", "b": "a"}.get(each.vote, each.vote)) for each in votes("x", "y", won=9)]
     assert standings(turned)[0].rating == standings(votes("x", "y", won=9))[0].rating
 
 

@@ -69,7 +69,7 @@ def read(folder: Path, part: str) -> Iterator[Row]:
     With `-offered`: the requests of ir_ST_External, with the tool that they want among those that are offered.
     """
     files = {(kind, language): _rows(folder, kind, language) for language in ("en", "zh") for kind in KINDS}
-    cards = _Cards(_always_given((kind, row) for (kind, _), rows in files.items() for row in rows))
+    cards = _Cards(_always_given(row for rows in files.values() for row in rows))
     side, offered = part.removesuffix("-offered"), part.endswith("-offered")
     listed = {language: _listed(files, language) for language in ("en", "zh")} if offered else {}
     seen: set[object] = set()
@@ -126,16 +126,15 @@ def _prompt(row: Example) -> tuple[object, ...]:
     return row.language, tuple(card.name for card in row.tools), tuple(each.written() for each in row.messages)
 
 
-def _always_given(rows: Iterable[tuple[str, object]]) -> dict[str, frozenset[str]]:
+def _always_given(rows: Iterable[object]) -> dict[str, frozenset[str]]:
     """Of each tool, the arguments that every complete call to it gives."""
     given: dict[str, frozenset[str]] = {}
-    for kind, row in rows:
+    for row in rows:
         try:
             name, arguments = _call(_messages(row)[-1])
         except (ValueError, IndexError):  # a refusal, or a row that is skipped later
             continue
-        if kind != "IS":
-            given[name] = given.get(name, frozenset(arguments)) & frozenset(arguments)
+        given[name] = given.get(name, frozenset(arguments)) & frozenset(arguments)
     return given
 
 

@@ -86,6 +86,8 @@ def _ours(way: str, base: Path, folder: Path, number: int) -> dict[str, float]:
     before = _cpu()
     events = [json.loads(line) for line in _python("-m", "services.training", str(folder / "plan.json"))]
     steps = [event for event in events if event["event"] == "step"]
+    if len(steps) < 2:
+        raise SystemExit("too few conversations: one update tells no speed; take more (--conversations)")
     tokens, seconds = (steps[-1][key] - steps[0][key] for key in ("tokens", "seconds"))
     memory = max(event["memory_mib"] for event in steps)
     return {"tokens_per_second": tokens / seconds, "cpu": steps[-1]["tokens"] / (_cpu() - before), "memory_mib": memory}

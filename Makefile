@@ -117,7 +117,7 @@ lock: ## renew the hashed locks (needs uv)
 	@uv pip compile -q --group pyproject.toml:export --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-emit-index-url $(addprefix --no-emit-package ,$(UNUSED_BY_EXPORT)) -o infra/locks/export.txt
 	@uv pip compile -q --group pyproject.toml:train --universal --python-version 3.11 --generate-hashes --no-header \
-	  --no-emit-index-url $(addprefix --no-emit-package ,$(UNUSED_BY_TRAINING)) -o infra/locks/train.txt
+	  --no-emit-index-url $(addprefix --no-emit-package ,$(UNUSED_BY_EXPORT)) -o infra/locks/train.txt
 
 clean: ## remove what was made, except models
 	@rm -rf $(VENV) .bench .milepost build dist *.egg-info

@@ -78,7 +78,7 @@ def test_an_adapter_in_one_step_is_pefts(measured: dict[str, Any]) -> None:
 def test_it_learns_and_peft_reads_what_it_learnt(measured: dict[str, Any]) -> None:
     found = measured["adapter_in_peft"]
     assert found["code"] == 0
-    assert found["last"] < 0.9 * found["first"]
+    assert found["last"] < found["first"] - 0.3
     assert found["loss"] < 1e-4
     assert found["base"] == "base"  # no path of this machine
     assert found["kept"] == ["step-00000028", "step-00000030"]

@@ -237,7 +237,7 @@ def full_and_early(folder: Path) -> object:
 @check
 def adapter_in_peft(folder: Path) -> object:
     """peft loads the adapter, and it predicts as well as was told; what was learnt; what the result says."""
-    asked = plan(folder, "adapter", steps=30, epochs=0, learning_rate=3e-2)
+    asked = plan(folder, "adapter", steps=30, epochs=0)
     code, events = run(asked)
     base = AutoModelForCausalLM.from_pretrained(folder / "base")
     model = PeftModel.from_pretrained(base, folder / "adapter/final").get_base_model()

@@ -112,7 +112,7 @@ def test_help_loads_nothing_heavy() -> None:
         "knowledge", "knowledge add", "knowledge search", "knowledge ls", "knowledge rm", "knowledge show",
         "models", "models ls", "models pull",
         "models show", "models build", "models verify", "models bench", "models add", "models export", "models remote",
-        "models rm",
+        "models rm", "models merge", "models publish", "train",
     ],
 )  # fmt: skip
 def test_every_command_explains_itself(cli: Cli, command: str) -> None:

@@ -28,7 +28,8 @@ Adapter = Annotated[Path, typer.Argument(help="A run of `milepost train`, or an 
 Gate = Annotated[
     list[str] | None,
     typer.Option(
-        help="NAME[/FIGURE][=POINTS] of `eval ls`, again for more; none: nobody examines it.", show_default=f"{GATE}={POINTS:g}"
+        help="NAME, NAME=POINTS or NAME/FIGURE=POINTS, of `eval ls`; again for more; none: no gate.",
+        show_default=f"{GATE}={POINTS:g}",
     ),
 ]
 Data = Annotated[

@@ -187,6 +187,7 @@ def main(name: str, home: Path, folder: Path, precision: str) -> None:
     build_text_model(
         source / card.file.name, folder, name=name, sha256=card.file.sha256, precision=cast("Precision", precision),
         chat=chat_of(card), wire=cast("Wire", card.wire), licence=card.licence,
+        decides=card.trained is not None,
     )  # fmt: skip
 
 

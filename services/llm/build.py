@@ -40,7 +40,8 @@ class Manifest(BaseModel):
     """What a built folder holds.
 
     weights: SHA-256 of what it was built from; wire: how tools are shown where nobody asks for another way; context in
-    tokens; ends: tokens that end a message; shape: None where an exporter made the graph.
+    tokens; ends: tokens that end a message; shape: None where an exporter made the graph. decides: it was trained to tell
+    when to call, so the runtime's margins, which were measured on another model, are not for it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,10 +59,11 @@ class Manifest(BaseModel):
     tokenizer_sha256: str
     files: tuple[BuiltFile, ...]
     licence: str
+    decides: bool = False
 
 
 class Plan(BaseModel):
-    """What is to be built of a model. sha256: of its files; chat: how it is spoken to."""
+    """What is to be built of a model. sha256: of its files; chat: how it is spoken to; decides: as its manifest says."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -71,16 +73,17 @@ class Plan(BaseModel):
     chat: ChatFormat = CHATML
     wire: Wire = "json"
     licence: str = "unknown"
+    decides: bool = False
 
 
 def build_text_model(
     source: Path, folder: Path, *, name: str, sha256: str, precision: Precision = "int8", chat: ChatFormat = CHATML,
-    wire: Wire = "json", licence: str = "unknown",
+    wire: Wire = "json", licence: str = "unknown", decides: bool = False,
 ) -> None:  # fmt: skip
     """Build the graph of a GGUF file or a safetensors folder into an empty folder. Raises UnsupportedModel."""
     from services.llm.graph import write_graph  # onnx is for building only; serving does without
 
-    plan = Plan(name=name, sha256=sha256, precision=precision, chat=chat, wire=wire, licence=licence)
+    plan = Plan(name=name, sha256=sha256, precision=precision, chat=chat, wire=wire, licence=licence, decides=decides)
     weights = Weights(source)
     tokenizer = (about_folder(source) if source.is_dir() else about_gguf(weights)).tokenizer
     context = min(weights.shape.context, LONGEST)
@@ -98,6 +101,7 @@ def finish(folder: Path, plan: Plan, tokenizer: Tokenizer, *, layout: Layout, co
         name=plan.name, weights=plan.sha256, builder=BUILDER, precision=plan.precision, layout=layout, chat=plan.chat,
         wire=plan.wire, context=min(context, LONGEST), ends=ends, shape=shape,
         tokenizer_sha256=next(file.sha256 for file in files if file.name == TOKENIZER), files=files, licence=plan.licence,
+        decides=plan.decides,
     )  # fmt: skip
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
 

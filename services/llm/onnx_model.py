@@ -61,7 +61,7 @@ class OnnxModel:
         self._wire = manifest.wire
         self.vocabulary = vocabulary
         self._decoder = decoder
-        self._turns = Turns(vocabulary, manifest.ends, rows=decoder.vocabulary)
+        self._turns = Turns(vocabulary, manifest.ends, rows=decoder.vocabulary, decides=manifest.decides)
         self._engine = Engine(decoder, max_waiting=max_waiting, speculate=speculate)
 
     @classmethod

@@ -63,10 +63,14 @@ def called(call: Written, prompt: Prompt, wire: Wire) -> Reply:
 
 
 class Turns:
-    """Makes the turns of one model. ends: the tokens that end its messages; rows: how many logits it computes."""
+    """Makes the turns of one model. ends: the tokens that end its messages; rows: how many logits it computes.
 
-    def __init__(self, vocabulary: Vocabulary, ends: Sequence[int], *, rows: int) -> None:
+    decides: it was trained to tell when to call: a prompt's margin, meant for models that were not, is passed over.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, ends: Sequence[int], *, rows: int, decides: bool = False) -> None:
         self._vocabulary = vocabulary
+        self._decides = decides
         self._alphabet = Alphabet(vocabulary, ends, rows=rows)
         self._grammars = Grammars(vocabulary, ends, rows=rows)
 
@@ -107,7 +111,7 @@ class Turns:
         )  # fmt: skip
         if prompt.manner.calls == "required":
             return Turn(answer, call, Choice(calls, words, margin=-math.inf))
-        choice = Choice(calls, words, margin=prompt.call_margin)
+        choice = Choice(calls, words, margin=0.0 if self._decides else prompt.call_margin)
         return Turn(
             answer, call, choice, invented=lambda written: invented(called(written, prompt, wire), prompt), again=again
         )  # fmt: skip

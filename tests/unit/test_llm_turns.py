@@ -198,6 +198,19 @@ def test_the_margin_leans_to_answering(desk: Desk) -> None:
     assert not calls(50)
 
 
+def test_a_model_that_was_trained_to_decide_is_not_leant_on(vocabulary: Vocabulary) -> None:
+    desk = Desk(vocabulary)
+    desk.turns = Turns(vocabulary, [desk.end], rows=desk.rows, decides=True)
+
+    def calls(wanted: str, margin: float) -> bool:
+        speech = desk.speech(STOP, margin=margin)
+        speech.turn.follow(desk.logits(wanted, 0))
+        return speech.turn.calls
+
+    assert [calls("{", margin) for margin in (-50, 50)] == [True, True]
+    assert [calls("Sure", margin) for margin in (-50, 50)] == [False, False]
+
+
 def test_an_answer_is_cut_at_its_longest(desk: Desk) -> None:
     speech = desk.speech(longest=5)
     assert desk.type(speech, "abcdefghij") == Reply("abcde")

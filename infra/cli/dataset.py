@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli import dataset_ls, dataset_mix, dataset_show, dataset_stats
+from infra.cli import dataset_fetch, dataset_ls, dataset_mix, dataset_show, dataset_stats
 from infra.cli.dataset_sets import Data
 from infra.cli.options import Home, Json
 from infra.cli.show import as_json, console, plain, print_json, print_table, use_json
@@ -29,7 +29,7 @@ DEFAULT_SPLIT = "train=0.9,validation=0.05,test=0.05"
 def add_to(app: typer.Typer) -> None:
     """Add this file's commands."""
     dataset.command()(build)
-    for part in (dataset_mix, dataset_show, dataset_stats, dataset_ls):
+    for part in (dataset_fetch, dataset_mix, dataset_show, dataset_stats, dataset_ls):
         part.add_to(dataset)
     app.add_typer(dataset, name="dataset")
 
@@ -87,18 +87,17 @@ def _build_of_runs(
     from infra.cli.run_query import filter_of
 
     which, names = filter_of(query), _names(personal=not keep_personal)
+    told = _about(query, shares, keep_personal=keep_personal)
 
     async def work(_: Client, world: World) -> Written:
-        return await _build(world, which, limit, out, formats, shares, names, single)
+        return await _build(world, which, limit, out, formats, shares, names, single, told)
 
-    written = connected(work, home)
-    _save_card(out, query, written, names, shares, keep_personal=keep_personal)
-    _tell(out, written, names, shares)
+    _tell(out, connected(work, home), names, shares)
 
 
 async def _build(
     world: World, which: RunFilter, limit: int, out: Path, formats: tuple[str, ...], shares: dict[str, float],
-    names: Pseudonyms, single: bool,
+    names: Pseudonyms, single: bool, told: dict[str, object],
 ) -> Written:  # fmt: skip
     from rich.progress import Progress
 
@@ -115,16 +114,18 @@ async def _build(
     if which.forks is None and which.fork_of is None:
         which = which.model_copy(update={"forks": False})
     talks = await conversations(matching(world, which, limit), single=single)
-    files = DatasetFiles(out, formats, shares, names)
     shown = console(stderr=True)
-    with Progress(console=shown, transient=True, disable=as_json() or not shown.is_terminal) as bar:
+    with (
+        DatasetFiles(out, formats, shares, names) as files,
+        Progress(console=shown, transient=True, disable=as_json() or not shown.is_terminal) as bar,
+    ):
         task = bar.add_task(say("dataset conversations"), total=len(talks))
         await files.add_all(talks, read, lambda done: bar.update(task, completed=done))
-    return files.close()
+        return files.close(told)
 
 
 def _formats(named: list[str] | None) -> tuple[str, ...]:
-    from services.datasets.formats import FORMATS
+    from services.datasets.formats.writing import FORMATS
 
     for name in named or ():
         if name not in FORMATS:
@@ -152,39 +153,28 @@ def _names(*, personal: bool) -> Pseudonyms:
     return Pseudonyms(clean=redacted, personal=personal)
 
 
-def _save_card(
-    out: Path, query: list[str], written: Written, names: Pseudonyms, shares: dict[str, float], *, keep_personal: bool
-) -> None:
-    """What the data set is made of, for whoever finds it."""
+def _about(query: list[str], shares: dict[str, float], *, keep_personal: bool) -> dict[str, object]:
+    """What the card says of a data set beside what is in it."""
     from datetime import UTC, datetime
 
-    from infra.datasets.card import write_card
-
-    card = {
-        "made": datetime.now(UTC).isoformat(timespec="seconds"), "query": query, "split": shares, **_said(written, names),
+    return {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"), "query": query, "split": shares,
         "personal": "kept" if keep_personal else "replaced where a form tells it; names are not",
         "license": "as the conversations' owner decides",
-    }  # fmt: skip
-    write_card(out, card)
-
-
-def _said(written: Written, names: Pseudonyms) -> dict[str, object]:
-    return {
-        "runs": written.runs, "examples": dict(written.examples), "skipped": dict(written.skipped),
-        "replaced": dict(names.replaced), "tools": dict(written.tools.most_common()), "files": written.files,
     }  # fmt: skip
 
 
 def _tell(out: Path, written: Written, names: Pseudonyms, shares: dict[str, float]) -> None:
+    from infra.cli.dataset_reasons import reason
     from infra.cli.words import say
 
     if as_json():
-        print_json({"folder": str(out), **_said(written, names)})
+        print_json({"folder": str(out), **written.told(), "replaced": dict(names.replaced)})
         return
     counted = say("dataset conversations")
     print_table((say("dataset part"), counted), [(part, str(written.examples[part])) for part in shares], right=(counted,))
     lines = [say("dataset runs", count=written.runs, folder=out)]
-    lines += [say("dataset left out", count=count, why=why) for why, count in written.skipped.most_common()]
+    lines += [say("dataset left out", count=count, why=reason(why)) for why, count in written.skipped.most_common()]
     lines += [say("dataset replaced", count=count, kind=kind) for kind, count in sorted(names.replaced.items())]
     for line in lines:
         console().print(plain(line))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.cli.dataset_reasons import reason
 from infra.cli.dataset_sets import Data, data_folder, skipped_lines
 from infra.cli.options import Home, Json, settings_from
 from infra.cli.show import as_json, console, plain, print_json, print_table, use_json
@@ -46,7 +47,7 @@ def mix(
     """
     from infra.datasets.lengths import estimated, of_model
     from infra.datasets.mixing import Mixer
-    from services.datasets.formats import FORMATS
+    from services.datasets.formats.writing import FORMATS
 
     use_json(json)
     for name in format or ():
@@ -120,7 +121,8 @@ def _tell(out: Path, card: Mapping[str, object]) -> None:
         told = _mapping(said_of)
         rows.append((source, *(str(told[name]) for name in ("rows", "left", "taken"))))
         lines += [
-            say("dataset dropped", source=source, count=count, why=why) for why, count in _mapping(told["dropped"]).items()
+            say("dataset dropped", source=source, count=count, why=reason(why))
+            for why, count in _mapping(told["dropped"]).items()
         ]
         lines += _touched(source, _mapping(told["contaminated"]))
         lines += [
@@ -129,7 +131,7 @@ def _tell(out: Path, card: Mapping[str, object]) -> None:
         ]
         lines += [f"{source}: {line}" for line in skipped_lines(told["skipped"])]
     print_table(names, rows, right=names[1:])
-    lines += [say("dataset changed", what=what, count=count) for what, count in _mapping(card["changed"]).items()]
+    lines += [say("dataset changed", what=reason(what), count=count) for what, count in _mapping(card["changed"]).items()]
     lines += [
         say("dataset part written", part=part, count=count, folder=out) for part, count in _mapping(card["examples"]).items()
     ]

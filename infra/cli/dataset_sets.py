@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from infra.cli.dataset_reasons import reason
 from infra.cli.show import as_json, console, plain, print_json, print_table
 from infra.cli.words import say
 from schemas.errors import MilepostError
@@ -58,5 +59,5 @@ def skipped_lines(skipped: object) -> list[str]:
     lines = []
     for why, told in skipped.items() if isinstance(skipped, Mapping) else ():
         count, rows = (told.get("count"), told.get("rows", ())) if isinstance(told, Mapping) else (told, ())
-        lines.append(say("dataset skipped", count=count, why=why, rows=", ".join(list(rows)[:3])))
+        lines.append(say("dataset skipped", count=count, why=reason(why), rows=", ".join(list(rows)[:3])))
     return lines

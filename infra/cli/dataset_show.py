@@ -36,7 +36,7 @@ def show(
 ) -> None:  # fmt: skip
     """Show one conversation: the tools that are offered, who says what, and which calls are made."""
     from infra.datasets.folder import one, part_file, parts_in
-    from services.datasets.formats import milepost
+    from services.datasets.formats.writing import milepost
 
     use_json(json)
     path = part_file(folder, part) if part else next(iter(parts_in(folder).values()))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.cli.dataset_reasons import reason
 from infra.cli.dataset_show import Folder, Part
 from infra.cli.options import Home, Json, settings_from
 from infra.cli.show import as_json, console, plain, print_json, print_table, use_json
@@ -61,7 +62,7 @@ def _write(html: Path, folder: Path, counted: Mapping[str, Statistics], longer: 
 
     try:
         html.write_text(
-            statistics_page(say("dataset page title", name=folder.name), counted, longer, tokenizer, say, language()),
+            statistics_page(say("dataset page title", name=folder.name), counted, longer, tokenizer, say, language(), reason),
             encoding="utf-8",
         )
     except OSError as error:
@@ -112,7 +113,7 @@ def _tell(name: str, numbers: Statistics, longer: int, tokenizer: str | None) ->
     over = numbers.longer(longer)
     out.print(plain("  " + say("dataset stats longer", length=f"{longer:,}", count=over, share=f"{over / count:.1%}")))
     for why, many in numbers.skipped.most_common():
-        out.print(plain("  " + say("dataset left out", count=many, why=why), "yellow"))
+        out.print(plain("  " + say("dataset left out", count=many, why=reason(why)), "yellow"))
 
 
 def _shares(counted: Mapping[str, int], total: int) -> str:

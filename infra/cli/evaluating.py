@@ -17,6 +17,7 @@ from infra.cli.evaluating_votes import vote, votes
 from infra.cli.options import Home, Json, settings_from
 from infra.cli.show import as_json, console, plain, print_json, print_table, show_error, use_json
 from infra.cli.words import say, use_language
+from infra.evaluation import LONGEST
 from schemas.errors import MilepostError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from infra.evaluation.running import Progress
     from infra.evaluation.wiring import Subject, Wanted
     from infra.settings import Settings
+    from schemas.agent import AgentSpec
 
 INTERRUPTED = 130
 _RUN = "run"
@@ -65,6 +67,15 @@ class WireName(StrEnum):
     chatglm3 = "chatglm3"
 
 
+class VariantName(StrEnum):
+    """How tools are shown otherwise: other names, other names of parameters, another order, or more of them."""
+
+    renamed = "renamed"
+    parameters = "parameters"
+    shuffled = "shuffled"
+    distractors = "distractors"
+
+
 Which = Annotated[
     list[str], typer.Argument(help="Benchmarks of `eval ls`, parts of them (bfcl:live), or all.", show_default=False)
 ]
@@ -102,7 +113,10 @@ def run(
     always: Annotated[bool, typer.Option("--always", help="Always call, to see calls apart from the decision.")] = False,
     found: Annotated[Found, typer.Option(help="Where the tools stand.")] = Found.system,
     wire: Annotated[WireName, typer.Option(help="How tools and calls are written.")] = WireName.model,
-    longest: Annotated[int, typer.Option(min=1, max=8192, help="Tokens of a reply at most.")] = 512,
+    variant: Annotated[
+        VariantName | None, typer.Option(help="Show the tools otherwise, to see what hangs on it.", show_default=False)
+    ] = None,
+    longest: Annotated[int, typer.Option(min=1, max=8192, help="Tokens of a reply at most.")] = LONGEST,
     no_leaning: Annotated[bool, typer.Option("--no-leaning", help="Without retrieval's view of a request.")] = False,
     precision: Annotated[str, typer.Option(help="Of a local model.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Of a local model.", show_default=False)] = None,
@@ -120,31 +134,44 @@ def run(
     """
     from infra.evaluation.result import How
     from infra.evaluation.speakers import Price
-    from infra.evaluation.wiring import Subject, Wanted, all_there
+    from infra.evaluation.wiring import Subject, Wanted
 
     use_json(json)
     settings = settings_from(home).settings
     use_language(settings.language)
     _one_of(model=model, folder=folder, endpoint=endpoint, agent=agent)
-    spec = None
-    if agent is not None:
-        from infra.cli.agents import agent_named
-
-        spec = agent_named(agent, (), home)
+    spec = _agent(agent, home)
     how = How(
         constrained=not free, calls="required" if always else "auto", found=found.value, wire=wire.value, longest=longest,
-        own_tools=own_tools,
+        own_tools=own_tools, variant=variant.value if variant else "",
     )  # fmt: skip
-    subject = Subject(
-        model, folder, endpoint, spec, name_there, key_env, label, precision, not no_leaning,
-        Price.parse(price) if price else None,
-    )  # fmt: skip
+    cost = Price.parse(price) if price else None
+    subject = Subject(model, folder, endpoint, spec, name_there, key_env, label, precision, not no_leaning, cost)
     wanted = Wanted(data, part, limit, each, draw, how, slots, timeout, threads, context, fresh)
     if names == ["all"]:
-        names = all_there(data)
+        names = _all(data)
     _check_several(names, part, html)
     if _examine_all(subject, names, wanted, settings, out, html):
         raise typer.Exit(1)
+
+
+def _agent(named: Path | None, home: Path | None) -> AgentSpec | None:
+    """The agent that is meant, if any is. Raises what is said of agents."""
+    if named is None:
+        return None
+    from infra.cli.agents import agent_named
+
+    return agent_named(named, (), home)
+
+
+def _all(data: Path | None) -> list[str]:
+    """The benchmarks whose data are here; the others are told."""
+    from infra.evaluation.wiring import all_there, known
+
+    names = all_there(data)
+    if left := [each.name for each in known() if each.name not in names]:
+        console(stderr=True).print(plain(say("eval left out", names=", ".join(left)), "yellow"))
+    return names
 
 
 def _one_of(**given: object) -> None:

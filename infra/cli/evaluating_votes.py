@@ -13,6 +13,7 @@ from infra.cli.evaluating_shown import KEPT, Data, Out
 from infra.cli.options import Home, Json, settings_from
 from infra.cli.show import as_json, console, plain, print_json, print_table, use_json
 from infra.cli.words import say, use_language
+from infra.evaluation import LONGEST
 from schemas.errors import MilepostError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def vote(
     benchmark: Annotated[str, typer.Option(help="Ask a benchmark's items: bfcl:live.", show_default=False)] = "",
     data: Data = None,
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="So many at most.", show_default=False)] = None,
-    longest: Annotated[int, typer.Option(min=1, max=8192, help="Tokens of a reply at most.")] = 512,
+    longest: Annotated[int, typer.Option(min=1, max=8192, help="Tokens of a reply at most.")] = LONGEST,
     key_env: Annotated[str, typer.Option(help="The variable with the key of endpoints.", show_default=False)] = "",
     by: Annotated[str, typer.Option(help="Who votes.", show_default=False)] = "",
     out: Out = KEPT, home: Home = None,

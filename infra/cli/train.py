@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from services.training.plan import Plan
 
 INTERRUPTED = 130
+NAMED = 3  # rows that were skipped for a reason, told on the terminal; run.json names more
 AGAIN_S = 1.0  # an interrupt that comes sooner is the same one, sent on by a program that stands between
 
 
@@ -46,7 +47,10 @@ class Floats(StrEnum):
     fp32 = "fp32"
 
 
-Dataset = Annotated[Path | None, typer.Argument(help="A folder of `dataset build` or `dataset mix`.", show_default=False)]
+Dataset = Annotated[
+    Path | None,
+    typer.Argument(help="A folder of `dataset build` or `dataset mix`, or a file of JSON lines.", show_default=False),
+]
 Model = Annotated[str, typer.Option("--model", help="A model of `models ls`, the settings' own without.", show_default=False)]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The folder of the run.", show_default=False)]
 Rate = Annotated[float | None, typer.Option("--lr", help="Learning rate; 2e-4, or 2e-5 for --method full.", show_default=False)]
@@ -136,11 +140,11 @@ class _Run:
     """A training that is asked for, checked and encoded."""
 
     def __init__(self, settings: Settings, data: Path, model: str, asked: Asked, wire: WireName, cut: bool) -> None:
-        from infra.datasets.card import check_trainable
         from infra.training.base import base
         from infra.training.planning import plan_of
+        from infra.training.source import check_source
 
-        check_trainable(data, "train")
+        check_source(data)
         plan_of(asked, base="", dev=False)  # what makes no sense is refused before anything is fetched
         self.settings, self.data, self.asked, self.cut = settings, data, asked, cut
         _fetch(settings, model)
@@ -304,16 +308,19 @@ def _tell_data(base: Base, encoded: Encoded, length: int) -> None:
     for part, told in encoded.report.items():
         skipped = told.get("skipped")
         reasons = skipped if isinstance(skipped, dict) else {}
-        counts = {why: _count(each, "count") for why, each in reasons.items()}
+        counts = {why: _count(each, "count") for why, each in reasons.items() if isinstance(each, dict)}
         said = say(
             "train part", examples=told.get("examples"), sequences=told.get("sequences"), tokens=f"{_count(told, 'tokens'):,}",
             skipped=sum(counts.values()),
         )  # fmt: skip
         out.print(plain(f"{part}: {said}"), soft_wrap=True)
         for why, count in counts.items():
-            out.print(plain(say("train skipped", part=part, count=count, why=why), "dim"), soft_wrap=True)
+            rows = ", ".join(reasons[why].get("rows", ())[:NAMED])
+            out.print(plain(say("train skipped", part=part, count=count, why=why, rows=rows), "dim"), soft_wrap=True)
         if gone := _count(told, "cut"):
             out.print(plain(say("train cut", part=part, count=gone, length=length), "dim"), soft_wrap=True)
+    if not _count(encoded.report.get("dev", {}), "sequences"):
+        out.print(plain(say("train no dev")), soft_wrap=True)
 
 
 def _tell_planned(folder: Path, base_at: str) -> None:

@@ -76,5 +76,6 @@ WORDS: dict[str, tuple[str, str]] = {
     "dataset stats over": ("over {length}", "超过 {length}"),
     "dataset skipped word": ("skipped", "跳过"),
     "dataset page title": ("Data set {name}", "数据集 {name}"),
+    "dataset fetched": ("{count} files from {hub} in {folder}", "已从 {hub} 取得 {count} 个文件，位于 {folder}"),
     "dataset page": ("The page: {file}", "页面：{file}"),
 }

@@ -83,7 +83,11 @@ WORDS: dict[str, tuple[str, str]] = {
     "train base at": ("the model is expected there in {path}", "该机器上的模型路径：{path}"),
     "train dry": ("Nothing is written: this is what would be trained.", "未写入任何文件；以下是训练内容。"),
     "train rows": ("conversations", "对话"),
-    "train skipped": ("{part}: {count} skipped ({why})", "{part}：跳过 {count} 个（{why}）"),
+    "train skipped": ("{part}: {count} skipped ({why}): {rows}", "{part}：跳过 {count} 个（{why}）：{rows}"),
+    "train no dev": (
+        "no dev data: the last weights are kept, and nothing tells whether they are too many steps (name a part validation)",
+        "没有验证数据：保留最后的权重，无法判断是否训练过度（可在数据集中加入 validation 部分）",
+    ),
     "train cut": (
         "{part}: {count} lost their beginning, as they are longer than {length} tokens",
         "{part}：{count} 个超过 {length} token，截去开头",

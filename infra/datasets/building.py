@@ -10,8 +10,8 @@ from pathlib import Path
 
 from infra.datasets.writing import Writing
 from schemas.errors import MilepostError
-from services.datasets.chance import number
 from services.datasets.example import Example, Row, Skipped
+from services.datasets.mixing.chance import number
 from services.datasets.sets import NAMES, DataSet, Use, data_set
 
 NAMED = 20
@@ -88,23 +88,24 @@ def build_set(
 ) -> dict[str, object]:
     """Write parts of a set as a folder, and return its card. data: the folder that holds the sets' folders.
 
-    Raises SetMissing, DatasetExists, and MilepostError if no row is of use or nothing can be written.
+    Raises SetMissing, DatasetExists, and MilepostError if no row is of use or nothing can be written; nothing is left then.
     """
-    tally, files = Tally(), Writing(out, formats)
+    tally = Tally()
     languages: Counter[str] = Counter()
     tools: Counter[str] = Counter()
-    for part in parts:
-        found = some(tally.examples(known.read(data / known.name, part)), limit, seed)
-        if not found:
-            reasons = "; ".join(f"{why}: {count}" for why, count in tally.counts.most_common(3)) or "it has no rows"
-            raise MilepostError(f"{known.name}, part {part}, gives no example.", why=reasons, hint="milepost dataset ls")
-        for example in found:
-            files.add(part, example)
-            languages[example.language or "?"] += 1
-            tools.update(example.calls)
-    card: dict[str, object] = {
-        "set": known.name, "part": list(parts), "use": use_of(known, parts), "title": known.title, "license": known.licence,
-        "home": known.home, "limit": limit, "seed": seed, "examples": dict(files.examples), "languages": dict(languages),
-        "skipped": tally.told(), "tools": dict(tools.most_common()),
-    }  # fmt: skip
-    return {**card, "files": files.close(card)}
+    with Writing(out, formats) as files:
+        for part in parts:
+            found = some(tally.examples(known.read(data / known.name, part)), limit, seed)
+            if not found:
+                reasons = "; ".join(f"{why}: {count}" for why, count in tally.counts.most_common(3)) or "it has no rows"
+                raise MilepostError(f"{known.name}, part {part}, gives no example.", why=reasons, hint="milepost dataset ls")
+            for example in found:
+                files.add(part, example)
+                languages[example.language or "?"] += 1
+                tools.update(example.calls)
+        card: dict[str, object] = {
+            "set": known.name, "part": list(parts), "use": use_of(known, parts), "title": known.title,
+            "license": known.licence, "home": known.home, "limit": limit, "seed": seed, "examples": dict(files.examples),
+            "languages": dict(languages), "skipped": tally.told(), "tools": dict(tools.most_common()),
+        }  # fmt: skip
+        return {**card, "files": files.close(card)}

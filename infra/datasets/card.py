@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -47,6 +48,8 @@ def write_card(folder: Path, card: Mapping[str, object]) -> None:
         scratch.write_text(json.dumps(card, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         scratch.replace(folder / CARD)
     except OSError as error:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
         raise unwritable(folder, error) from error
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from infra.datasets.card import CARD, NoDataset
 from schemas.errors import MilepostError
 from services.datasets.example import Example, Row, Skipped
-from services.datasets.reading import read
+from services.datasets.formats.reading import read
 
 _FORMS = ("milepost", "openai", "msagent")
 

@@ -17,13 +17,13 @@ from infra.datasets.recipe import Recipe, Source
 from infra.datasets.writing import Writing
 from schemas.errors import MilepostError
 from schemas.tools import ToolCard
-from services.datasets.augmentation import Augmentation, Options, kept_clarifying
-from services.datasets.chance import number
-from services.datasets.contamination import Check, Hit, common_runs
-from services.datasets.deduplication import Seen, distinct
-from services.datasets.distractors import Pool, with_tools
 from services.datasets.example import Example
-from services.datasets.mixture import Wanted, balanced, capped, counts, drawn
+from services.datasets.mixing.augmentation import Augmentation, Options, kept_clarifying
+from services.datasets.mixing.chance import number
+from services.datasets.mixing.contamination import Check, Hit, common_runs
+from services.datasets.mixing.deduplication import Seen, distinct
+from services.datasets.mixing.distractors import Pool, with_tools
+from services.datasets.mixing.mixture import Wanted, balanced, capped, counts, drawn
 from services.datasets.splits import part_of
 
 Progress = Callable[[str], None]
@@ -72,8 +72,14 @@ class Mixer:
         self.unchecked: dict[str, str] = {}
 
     def mix(self, out: Path, formats: Sequence[str]) -> Mixed:
-        """Write the mixture. Raises MilepostError: a source is missing, is for evaluation, or has nothing left."""
-        files = Writing(out, formats)
+        """Write the mixture. Raises MilepostError: a source is missing, is for evaluation, or has nothing left.
+
+        Then no folder is left.
+        """
+        with Writing(out, formats) as files:
+            return self._mixed(files)
+
+    def _mixed(self, files: Writing) -> Mixed:
         check = self._check()
         sources = [self._read(source) for source in self.recipe.sources]
         seen = Seen(self.recipe.deduplicate.near)

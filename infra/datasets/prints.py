@@ -6,7 +6,7 @@ import os
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,10 +15,10 @@ import numpy as np
 
 from infra.datasets.building import Tally
 from schemas.errors import MilepostError
-from services.datasets.contamination import SPLIT_BY_TOOL, Fingerprint, fingerprint
+from services.datasets.mixing.contamination import SPLIT_BY_TOOL, Fingerprint, fingerprint
 from services.datasets.sets import NAMES, DataSet, data_set
 
-_WORDED_LIKE = re.compile(r"^(sgd/.+)-x\d$")  # SGD-X: the same dialogues, with schemas in other words
+_SAID_IN = re.compile(r"^(sgd/.+)-x\d$")  # SGD-X: the same dialogues, with schemas in other words
 _FORM = "1"  # another number whenever a fingerprint is made otherwise
 Progress = Callable[[str], None]
 
@@ -55,17 +55,20 @@ class Prints:
 def prints_of(
     parts: Sequence[tuple[DataSet, str]], data: Path, cache: Path | None, progress: Progress = lambda name: None
 ) -> Prints:
-    """Their fingerprints. cache: a folder that keeps them until the set's files change."""
+    """Their fingerprints. cache: a folder that keeps them until the set's files change.
+
+    A part whose conversations are another's, such as sgd/dev-x3, has that one's, and none of its own.
+    """
     prints = Prints()
-    made: dict[str, Fingerprint] = {}
+    made: set[str] = set()
     for known, part in parts:
         name = f"{known.name}/{part}"
+        if _SAID_IN.sub(r"\1", name) in made:
+            continue
         progress(name)
         kept = cache / f"{known.name}.{part}.{_state(data / known.name)}.npz" if cache else None
         read = _read(kept, name) if kept else None
-        if read is None and (same := made.get(_WORDED_LIKE.sub(r"\1", name))):
-            read = replace(same, name=name)
-        elif read is None:
+        if read is None:
             try:
                 examples = Tally().examples(known.read(data / known.name, part))
                 read = fingerprint(name, examples, by_tool=known.name in SPLIT_BY_TOOL)
@@ -74,7 +77,7 @@ def prints_of(
                 continue
             if kept is not None:
                 _write(kept, read)
-        made[name] = read
+        made.add(name)
         prints.found.append(read)
     return prints
 

@@ -160,7 +160,9 @@ def read_recipe(path: Path) -> Recipe:
     try:
         told = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BadRecipe(f"{path} cannot be read.", why=error.strerror or str(error), hint="milepost dataset recipes") from error
+        raise BadRecipe(
+            f"{path} cannot be read.", why=error.strerror or str(error), hint="milepost dataset mix --help"
+        ) from error
     except UnicodeDecodeError as error:
         raise BadRecipe(f"{path} is not UTF-8.", why=str(error), hint="save it as UTF-8") from error
     except yaml.YAMLError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
+from types import TracebackType
 
 from infra.datasets.writing import Writing
 from runtime.fold import fold
@@ -38,6 +39,13 @@ class Written:
     runs: int = 0
     files: dict[str, str] = field(default_factory=dict)
 
+    def told(self) -> dict[str, object]:
+        """The same as data, the tools by how often they are called."""
+        return {
+            "runs": self.runs, "examples": dict(self.examples), "skipped": dict(self.skipped),
+            "tools": dict(self.tools.most_common()), "files": self.files,
+        }  # fmt: skip
+
 
 async def conversations(found: AsyncIterator[RunSummary], *, single: bool) -> dict[str, list[RunId]]:
     """The runs of each conversation, oldest first; only their ids are held. Raises NoConversations.
@@ -53,7 +61,7 @@ async def conversations(found: AsyncIterator[RunSummary], *, single: bool) -> di
 
 
 class DatasetFiles:
-    """A folder with a file for each format and part. names: take out secrets and persons.
+    """A folder with a file for each format and part, none if `with` is left by an error. names: take out secrets and persons.
 
     Raises DatasetExists, and MilepostError where nothing can be written.
     """
@@ -64,6 +72,12 @@ class DatasetFiles:
         for part in shares:
             self._files.begin(part)
         self.written = Written()
+
+    def __enter__(self) -> DatasetFiles:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._files.__exit__(kind, error, trace)
 
     async def add_all(
         self, talks: Mapping[str, Sequence[RunId]], read: Read, progress: Callable[[int], None] = lambda done: None
@@ -90,9 +104,9 @@ class DatasetFiles:
         self.written.examples[part] += 1
         self.written.tools.update(cleaned.calls)
 
-    def close(self) -> Written:
-        """End the files, and tell what is in them."""
-        self.written.files = self._files.sums()
+    def close(self, told: Mapping[str, object]) -> Written:
+        """End the files and write the card: what is told of them, and what is in them; that."""
+        self.written.files = self._files.close({**told, **self.written.told(), "replaced": dict(self._names.replaced)})
         return self.written
 
 

@@ -14,14 +14,18 @@ _TOOLS = 20
 
 
 def statistics_page(
-    title: str, parts: Mapping[str, Statistics], longer: int, tokenizer: str, say: Say, language: str
+    title: str, parts: Mapping[str, Statistics], longer: int, tokenizer: str, say: Say, language: str,
+    reason: Callable[[str], str],
 ) -> str:  # fmt: skip
-    """The whole document. longer: in tokens, what is marked as long; tokenizer: the model whose it is, "" if estimated."""
+    """The whole document. longer: in tokens, what is marked as long; tokenizer: the model whose it is, "" if estimated.
+
+    say: words for a key; reason: a reason for leaving a row out, as it is shown.
+    """
     how = say("dataset stats counted", model=tokenizer) if tokenizer else say("dataset stats estimated")
     body = [f"<h1>{escaped(title)}</h1>", _overview(parts, longer, say)]
     for name, numbers in parts.items():
         body += [f"<h2>{escaped(say('dataset stats part', part=name, count=f'{numbers.conversations:,}'))}</h2>"]
-        body += [_facts(numbers, say), _spreads(numbers, say)]
+        body += [_facts(numbers, say, reason), _spreads(numbers, say)]
         body += [
             _histogram(f"{say('dataset stats tokens title')} ({how})", numbers.tokens, longer),
             _histogram(say("dataset stats turns title"), numbers.turns),
@@ -53,7 +57,7 @@ def _numbers(cells: Sequence[str]) -> str:
     return "".join(f'<td class="number">{escaped(cell)}</td>' for cell in cells)
 
 
-def _facts(numbers: Statistics, say: Say) -> str:
+def _facts(numbers: Statistics, say: Say, reason: Callable[[str], str]) -> str:
     total = max(1, numbers.conversations)
     listed = [
         (say("dataset stats languages"), _shares(numbers.languages, total)),
@@ -63,7 +67,7 @@ def _facts(numbers: Statistics, say: Say) -> str:
             say("dataset stats tools", offered=f"{len(numbers.tools):,}", called=f"{len(numbers.called):,}"),
         ),
     ]
-    listed += [(say("dataset skipped word"), f"{why}: {count}") for why, count in numbers.skipped.most_common()]
+    listed += [(say("dataset skipped word"), f"{reason(why)}: {count}") for why, count in numbers.skipped.most_common()]
     return f'<dl class="facts">{"".join(f"<dt>{escaped(name)}</dt><dd>{escaped(value)}</dd>" for name, value in listed)}</dl>'
 
 

@@ -8,13 +8,14 @@ from contextlib import suppress
 from hashlib import sha256
 from io import BufferedWriter
 from pathlib import Path
+from types import TracebackType
 
 import orjson
 
 from infra.datasets.card import CARD, unwritable, write_card
 from schemas.errors import MilepostError
 from services.datasets.example import Example
-from services.datasets.formats import FORMATS
+from services.datasets.formats.writing import FORMATS
 
 
 class DatasetExists(MilepostError):
@@ -22,9 +23,10 @@ class DatasetExists(MilepostError):
 
 
 class Writing:
-    """The files of one data set while they are written. A folder without a card is one that was not finished.
+    """The files of one data set while they are written; `with` takes them away again if it is left by an error.
 
-    Raises DatasetExists, and MilepostError where nothing can be written or the disk is full.
+    Only what was killed leaves a folder without a card. Raises DatasetExists, and MilepostError where nothing can be written or
+    the disk is full.
     """
 
     def __init__(self, folder: Path, formats: Iterable[str]) -> None:
@@ -33,10 +35,18 @@ class Writing:
         self.folder, self._formats = folder, tuple(formats)
         self._files: dict[tuple[str, str], BufferedWriter] = {}
         self.examples: Counter[str] = Counter()
+        self._folders = [each for each in (folder, *folder.parents) if not each.exists()]  # to be made, the innermost first
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(folder, error) from error
+
+    def __enter__(self) -> Writing:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is not None:
+            self._take_away()
 
     def begin(self, part: str) -> None:
         """Make the files of a part, though nothing may come to stand in them."""
@@ -80,6 +90,15 @@ class Writing:
         for file in self._files.values():
             with suppress(OSError):  # what cannot be flushed has been told of already
                 file.close()
+
+    def _take_away(self) -> None:
+        """Remove the files, and the folders that were made for them; what else lies in these keeps them."""
+        self._give_up()
+        with suppress(OSError):
+            for form, part in self._files:
+                (self.folder / f"{form}.{part}.jsonl").unlink(missing_ok=True)
+            for folder in self._folders:
+                folder.rmdir()
 
 
 def file_sum(path: Path) -> str:

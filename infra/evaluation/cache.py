@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 import orjson
 from pydantic import ValidationError
@@ -19,6 +21,12 @@ class RepliesBusy(MilepostError):
     """Another process keeps replies of the same examination."""
 
 
+def _unwritable(path: Path, error: OSError) -> MilepostError:
+    return MilepostError(
+        f"{path} cannot be written.", why=error.strerror or str(error), hint="--out FOLDER that can be written"
+    )
+
+
 class Replies:
     """The replies of one file, by the digest of what was asked of whom. Use as a context.
 
@@ -28,17 +36,15 @@ class Replies:
 
     def __init__(self, path: Path, *, fresh: bool = False) -> None:
         self._path, self._fresh = path, fresh
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._held: dict[str, Reply] = {}
 
     def __enter__(self) -> Self:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("a+b")
+            self._file = FileIO(self._path, "a+")  # no buffer: what could not be written is not tried again at the end
         except OSError as error:
-            raise MilepostError(
-                f"{self._path} cannot be written.", why=error.strerror or str(error), hint="--out FOLDER that can be written"
-            ) from error
+            raise _unwritable(self._path, error) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -60,21 +66,23 @@ class Replies:
         return self._held.get(key)
 
     def add(self, key: str, reply: Reply) -> None:
-        """Keep a reply; it is on disk when this returns."""
+        """Keep a reply; whoever kills this process after that does not lose it. Raises MilepostError, as on a full disk."""
         if self._file is None:
             raise ValueError("replies are kept within the context alone")
         self._held[key] = reply
-        self._file.write(orjson.dumps({"key": key, "reply": reply.model_dump(mode="json")}) + b"\n")
-        self._file.flush()
+        line = orjson.dumps({"key": key, "reply": reply.model_dump(mode="json")}) + b"\n"
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
 
     def _read(self) -> None:
         assert self._file is not None
         self._file.seek(0)
-        whole = 0
-        for line in self._file:
-            if not line.endswith(b"\n"):
-                break
-            whole += len(line)
+        held_there = self._file.readall()
+        whole = held_there.rfind(b"\n") + 1
+        for line in held_there[:whole].split(b"\n"):
             try:
                 held = orjson.loads(line)
                 self._held[str(held["key"])] = Reply.model_validate(held["reply"])

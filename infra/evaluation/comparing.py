@@ -8,7 +8,21 @@ from itertools import pairwise
 from pathlib import Path
 
 from infra.cohort.plots import bars
-from infra.evaluation.report import MOST, NUMBER, STYLE, asked, bar, conversation, figure_name, gold, number, said, told
+from infra.evaluation.report import (
+    COUNTS,
+    MOST,
+    NUMBER,
+    STYLE,
+    asked,
+    bar,
+    conversation,
+    figure_name,
+    gold,
+    is_share,
+    number,
+    said,
+    told,
+)
 from infra.evaluation.result import Outcome, Result, outcomes, read
 from infra.reports.page import escaped, page
 from schemas.errors import MilepostError
@@ -112,7 +126,11 @@ def _figure(name: str, sides: Sequence[dict[str, Outcome]], common: Sequence[str
 def rows(found: Comparison, say: Say) -> list[list[str]]:
     """A line for each figure: its name, each one's value, then each difference with its interval."""
     return [
-        [figure_name(each.name, say), *(told(rate)[0] for rate in each.rates), *(change(one) for one in each.differences)]
+        [
+            figure_name(each.name, say),
+            *(told(rate, each.name in COUNTS)[0] for rate in each.rates),
+            *(change(one, each.name in COUNTS) for one in each.differences),
+        ]
         for each in found.figures
     ]
 
@@ -123,16 +141,17 @@ def columns(found: Comparison, say: Say) -> list[str]:
     return [say("eval figure"), *names, *(say("eval minus", other=name, first=names[0]) for name in names[1:])]
 
 
-def change(one: Difference) -> str:
+def change(one: Difference, count: bool = False) -> str:
     """A difference with its interval; marked where there hardly is none."""
     if one.value is None or one.low is None or one.high is None:
         return "–"
     sure = " *" if one.low > 0 or one.high < 0 else ""
-    return f"{_signed(one.value)} [{_signed(one.low)}, {_signed(one.high)}]{sure}"
+    value, low, high = (_signed(each, count) for each in (one.value, one.low, one.high))
+    return f"{value} [{low}, {high}]{sure}"
 
 
-def _signed(value: float) -> str:
-    return f"{'+' if value >= 0 else '−'}{number(abs(value)).removesuffix('%')}"
+def _signed(value: float, count: bool) -> str:
+    return f"{'+' if value >= 0 else '−'}{number(abs(value), count).removesuffix('%')}"
 
 
 def verdicts(found: Comparison) -> list[tuple[str, int, int]]:
@@ -172,7 +191,7 @@ def report(found: Comparison, say: Say, language: str) -> str:
     )
     plots = [
         bars(figure_name(each.name, say), [bar(name, rate) for name, rate in zip(found.names(), each.rates, strict=True)])
-        for each in found.figures if all(rate.value is not None and 0 <= rate.value <= 1 for rate in each.rates)
+        for each in found.figures if all(is_share(each.name, rate) for rate in each.rates)
     ]  # fmt: skip
     body = [
         f"<h1>{escaped(title)}</h1>",

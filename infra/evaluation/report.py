@@ -13,6 +13,8 @@ from schemas.tools import ToolCall
 from services.evaluation.totals import Rate
 
 MOST = 300
+COUNTS = frozenset({"calls_made", "path_length"})
+"""Figures that are no shares."""
 Say = Callable[..., str]
 Row = tuple[str, str, str, str]
 
@@ -20,34 +22,43 @@ Row = tuple[str, str, str, str]
 def rows(result: Result, say: Say) -> list[Row]:
     """Figures, then groups: name, value, interval, over how many."""
     found = [_row(say("eval right"), result.right)]
-    found += [_row(figure_name(name, say), rate) for name, rate in result.figures.items()]
+    found += [_row(say("eval unreadable"), result.unreadable)] if result.unreadable.value else []
+    found += [_row(figure_name(name, say), rate, name in COUNTS) for name, rate in result.figures.items()]
     if len(result.groups) > 1:
         found += [_row(f"  {name}", rate) for name, rate in result.groups.items()]
     return found
 
 
 def figure_name(name: str, say: Say) -> str:
-    """A figure in words; one that has none as it is called."""
+    """A figure in words, `attacked_exfiltrate` as that of `attacked` of a kind; one that has none as it is called."""
+    stem, _, end = name.rpartition("_")
+    return (
+        _words(say, f"eval figure {name}") or _words(say, f"eval figure {stem} of", of=_words(say, f"eval of {end}") or end)
+        or name.replace("_", " ")
+    )  # fmt: skip
+
+
+def _words(say: Say, key: str, **values: str) -> str:
     try:
-        return say(f"eval figure {name}")
+        return say(key, **values)
     except KeyError:
-        return name.replace("_", " ")
+        return ""
 
 
-def _row(name: str, rate: Rate) -> Row:
-    return name, *told(rate)
+def _row(name: str, rate: Rate, count: bool = False) -> Row:
+    return name, *told(rate, count)
 
 
-def told(rate: Rate) -> tuple[str, str, str]:
+def told(rate: Rate, count: bool = False) -> tuple[str, str, str]:
     """A rate, its interval, over how many."""
     if rate.value is None or rate.low is None or rate.high is None:
         return "–", "", str(rate.of)
-    return number(rate.value), f"{number(rate.low)} … {number(rate.high)}", str(rate.of)
+    return number(rate.value, count), f"{number(rate.low, count)} … {number(rate.high, count)}", str(rate.of)
 
 
-def number(value: float) -> str:
-    """A share as a percentage; what is no share, as it is."""
-    return f"{value:.1%}" if -1 <= value <= 1 else f"{value:,.2f}"
+def number(value: float, count: bool = False) -> str:
+    """A share as a percentage; a count as it is."""
+    return f"{value:,.2f}" if count else f"{value:.1%}"
 
 
 def spending(result: Result, say: Say) -> list[tuple[str, str]]:
@@ -63,6 +74,11 @@ def spending(result: Result, say: Say) -> list[tuple[str, str]]:
         (say("eval time"), say("eval time line", p50=_ms(spent.ms_p50), p95=_ms(spent.ms_p95), first=_ms(spent.first_ms_p50))),
         (say("eval seconds"), say("eval seconds line", seconds=f"{spent.seconds:,.1f}", kept=result.kept)),
     ]
+    if result.cut:
+        found.append((say("eval cut"), say("eval cut line", count=result.cut, context=f"{result.how.context:,}")))
+    if result.unfinished:
+        line = say("eval unfinished line", count=result.unfinished, longest=result.how.longest)
+        found.append((say("eval unfinished"), line))
     if spent.money:
         found.append((say("eval money"), ", ".join(f"{amount} {currency}" for currency, amount in spent.money.items())))
     return found
@@ -133,7 +149,7 @@ NUMBER = ' class="number"'
 
 
 def _plots(result: Result, outcomes: Sequence[Outcome], say: Say) -> str:
-    shares = {figure_name(name, say): rate for name, rate in result.figures.items() if _is_share(rate)}
+    shares = {figure_name(name, say): rate for name, rate in result.figures.items() if is_share(name, rate)}
     parts = [
         bars(say("eval by figure"), [bar(name, rate) for name, rate in {say("eval right"): result.right, **shares}.items()])
     ]
@@ -151,8 +167,9 @@ def _plots(result: Result, outcomes: Sequence[Outcome], say: Say) -> str:
     return "\n".join(filter(None, parts))
 
 
-def _is_share(rate: Rate) -> bool:
-    return rate.value is not None and 0 <= rate.value <= 1
+def is_share(name: str, rate: Rate) -> bool:
+    """Whether a figure can be a bar from 0 to 100 %."""
+    return name not in COUNTS and rate.value is not None and 0 <= rate.value <= 1
 
 
 def bar(label: str, rate: Rate) -> Bar:

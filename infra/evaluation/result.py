@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import Field, ValidationError
 
+from infra.evaluation import LONGEST
 from schemas.errors import MilepostError
 from schemas.messages import Message, Wire
 from schemas.tools import ToolCall, Value
@@ -41,18 +42,22 @@ class How(Value):
     constrained: only what parses can be written (a remote model cannot be constrained). calls: whether it may call a tool or
     must. found: where the tools stand, as AgentSpec.found_tools. longest: tokens of a reply. leaning: the embedder whose view
     of a request sets the margin between calling and answering, "" where nobody looks. own_tools: an agent works with its own
-    tools, and the benchmark's are not shown to it.
+    tools, and the benchmark's are not shown to it. margins: the runtime's own between calling and answering; context: tokens
+    of prompt and reply; both of a model here alone. variant: of services.evaluation.variants.
     """
 
     constrained: bool = True
     calls: Literal["auto", "required"] = "auto"
     wire: Wire = "model"
     found: Literal["system", "request"] = "system"
-    longest: int = Field(default=512, ge=1, le=8192)
+    longest: int = Field(default=LONGEST, ge=1, le=8192)
     temperature: float = Field(default=0.0, ge=0, le=2)
     seed: int = 0
     leaning: str = ""
     own_tools: bool = False
+    margins: tuple[float, ...] = ()
+    context: int = 0
+    variant: str = ""
 
     @property
     def name(self) -> str:
@@ -62,6 +67,7 @@ class How(Value):
             "" if self.wire == "model" else self.wire,
             "" if self.found == "system" else "request", f"t{self.temperature:g}" if self.temperature else "",
             f"s{self.seed}" if self.seed else "", "leaning" if self.leaning else "", "own-tools" if self.own_tools else "",
+            self.variant,
         ]  # fmt: skip
         return "-".join(filter(None, said)) or "plain"
 
@@ -110,7 +116,8 @@ class Result(Value):
     """The figures of one examination. set: digest of the items that were asked; of: how many the part has.
 
     skipped: rows of the data that are no items; kept: replies that were there from before; troubled: items without a reply,
-    by the reason; unreadable: replies that are neither an answer nor a call.
+    by the reason; unreadable: replies that are neither an answer nor a call. cut: prompts that the context did not hold whole;
+    unfinished: replies that ended at the bound of their tokens.
     """
 
     id: str
@@ -130,6 +137,8 @@ class Result(Value):
     figures: dict[str, Rate] = Field(default_factory=dict)
     unreadable: Rate = Rate()
     troubled: dict[str, int] = Field(default_factory=dict)
+    cut: int = 0
+    unfinished: int = 0
     spent: Spent
     machine: str
     versions: dict[str, str]

@@ -97,7 +97,7 @@ class Examination:
     kept: int = field(default=0, init=False)
 
     async def ask(self, items: Sequence[Item]) -> list[tuple[Item, Reply]]:
-        """Every item with what was said to it, in their order. Raises TooTroubled."""
+        """Every item with what was said to it, in their order. Raises TooTroubled, MilepostError where none can be kept."""
         found: dict[str, Reply] = {}
         for item in items:
             if reply := self.replies.get(reply_key(item, self.speaker.who.hash, self.how)):
@@ -124,8 +124,8 @@ class Examination:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.at_once):
                     group.create_task(work())
-        except* TooTroubled as trouble:
-            raise trouble.exceptions[0] from None
+        except* MilepostError as failed:
+            raise _first(failed) from None
         return [(item, found[item.id]) for item in items]
 
     async def _reply(self, item: Item) -> Reply:
@@ -136,6 +136,8 @@ class Examination:
             reply = Reply(item=item.id, trouble=f"it took longer than {self.limit_s:g} s")
         except MilepostError as error:
             reply = Reply(item=item.id, trouble=" ".join(filter(None, (error.what, error.why)))[:500])
+        except Exception as error:  # what was called may be such that a benchmark that executes it trips over it
+            reply = Reply(item=item.id, trouble=f"{type(error).__name__}: {error}"[:500])
         reply = reply.model_copy(update={"item": item.id})
         if not reply.trouble:
             self.replies.add(reply_key(item, self.speaker.who.hash, self.how), reply)
@@ -149,6 +151,11 @@ def outcome_of(benchmark: Benchmark, item: Item, reply: Reply) -> Outcome:
         tools=tuple(card.name for card in item.cards), calls=item.calls, text=item.text, reply=reply,
         measured={name: tuple(each) for name, each in benchmark.measured(item, reply).items()},
     )  # fmt: skip
+
+
+def _first(failed: BaseExceptionGroup[MilepostError]) -> MilepostError:
+    error = failed.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _alike_together(items: Sequence[Item]) -> list[Item]:

@@ -140,9 +140,11 @@ class ModelSpeaker:
 
     def _reply(self, prompt: Prompt, said: Generation, began: float) -> Reply:
         usage, estimated = believable(prompt, said)
-        malformed = said.malformed or ("it was cut off" if said.finish == "length" and not (said.text or said.calls) else "")
+        unfinished = said.finish == "length"
+        malformed = said.malformed or ("it was cut off" if unfinished and not (said.text or said.calls) else "")
         return Reply(
-            item="", calls=said.calls, text=said.text, malformed=malformed, model=said.model_hash,
+            item="", calls=said.calls, text=said.text, malformed=malformed, cut=said.cut, unfinished=unfinished,
+            model=said.model_hash,
             prompt_tokens=usage.prompt_tokens, cached_tokens=usage.cached_tokens, completion_tokens=usage.completion_tokens,
             estimated=estimated, ms=round((time.perf_counter() - began) * 1000, 1), first_ms=round(said.first_token_ms, 1),
             cost=self.price.of(usage) if self.price else None, currency=self.price.currency if self.price else None,
@@ -315,7 +317,9 @@ class AgentSpeaker:
         text = (state.answer or "") if state else ""
         return Reply(
             item="", calls=calls, text=text or (said[-1].text if said else ""), trouble=trouble,
-            model=said[-1].model if said else "", offered=tuple(card.name for card in state.tools) if state else None,
+            cut=tuple(dict.fromkeys(part for each in said for part in each.cut)),
+            unfinished=any(each.finish == "length" for each in said), model=said[-1].model_hash if said else "",
+            offered=tuple(card.name for card in state.tools) if state else None,
             prompt_tokens=usage.prompt_tokens, cached_tokens=usage.cached_tokens,
             completion_tokens=usage.completion_tokens, steps=max(1, len(said)),
             ms=round((time.perf_counter() - began) * 1000, 1), first_ms=round(said[0].first_token_ms, 1) if said else 0.0,

@@ -8,6 +8,7 @@ finite. Intervals: the 2.5th and the 97.5th percentile of bootstrap samples of t
 
 from __future__ import annotations
 
+import fcntl
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -99,6 +100,7 @@ def add_votes(path: Path, votes: Iterable[Vote]) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # two persons may vote at once
             file.seek(0)
             held = file.read()
             if held and not held.endswith(b"\n"):

@@ -23,16 +23,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.evaluation.cache import Replies
+from infra.evaluation.identity import MARGINS, agent_hash, local_hash
 from infra.evaluation.result import How, Outcome, Result, Spent, Who, write
 from infra.evaluation.running import LIMIT_S, Examination, Tell, drawn, item_key, outcome_of, silent
 from infra.evaluation.speakers import AgentSpeaker, Leans, ModelSpeaker, Price, Speaker
-from schemas.canonical import canonical, digest
+from schemas.canonical import digest
 from schemas.errors import MilepostError
 from services.datasets.example import Skipped
-from services.evaluation.benchmark import Benchmark
+from services.evaluation.benchmark import Benchmark, unreadable
 from services.evaluation.benchmarks import NAMES, benchmark
 from services.evaluation.item import Item, Reply
 from services.evaluation.totals import wilson
+from services.evaluation.variants import varied
 
 if TYPE_CHECKING:
     from infra.models.catalogue import ModelCard
@@ -183,7 +185,7 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 def questions_of(name: str, wanted: Wanted) -> Questions:
     """The items of a benchmark that are wanted. Raises NoSuchPart, NoData, SetMissing."""
     bench_name, _, part = name.partition(":")
-    bench = benchmark_named(bench_name)
+    bench = varied(benchmark_named(bench_name), wanted.how.variant)
     part = part_of(bench, part or wanted.part)
     items: list[Item] = []
     skipped = 0
@@ -205,8 +207,8 @@ def questions_of(name: str, wanted: Wanted) -> Questions:
 
 
 def all_there(data: Path | None) -> list[str]:
-    """The names of the benchmarks whose items can be read."""
-    return [each.name for each in known() if is_there(each, data)]
+    """The names of the benchmarks whose set is there; one that is there and cannot be read is not passed over in silence."""
+    return [each.name for each in known() if (data is not None and (data / each.data).is_dir()) or is_there(each, data)]
 
 
 def is_there(bench: Benchmark, data: Path | None) -> bool:
@@ -245,10 +247,10 @@ async def _agent(subject: Subject, spec: AgentSpec, wanted: Wanted, settings: Se
     if not wanted.how.own_tools:  # nothing else shall be found beside the item's tools
         spec = spec.model_copy(update={"tools": (), "tool_k": 0})
     async with session(settings) as (client, _):
-        known = canonical(spec.model_dump(mode="json"))
         model = settings.model.name if spec.model == DEFAULT else spec.model
-        who = Who(kind="agent", name=subject.label or spec.name, model=model, hash=digest("agent", known, model))
-        yield AgentSpeaker(who, client, spec, wanted.how.own_tools, subject.price), wanted.how
+        who = Who(kind="agent", name=subject.label or spec.name, model=model, hash=agent_hash(spec, model, settings))
+        how = wanted.how.model_copy(update={"margins": MARGINS})
+        yield AgentSpeaker(who, client, spec, wanted.how.own_tools, subject.price), how
 
 
 def _endpoint(subject: Subject, wanted: Wanted, settings: Settings) -> tuple[Speaker, How] | None:
@@ -276,7 +278,7 @@ def _endpoint(subject: Subject, wanted: Wanted, settings: Settings) -> tuple[Spe
             return None
         remote, key = found, found.key(name)
         name = subject.label or name
-    how = wanted.how.model_copy(update={"constrained": False, "leaning": ""})
+    how = wanted.how.model_copy(update={"constrained": False})
     model = OpenAIModel(
         name, Endpoint(remote.base_url, remote.model, key, min(remote.timeout_s, wanted.limit_s), REMOTE_RETRIES)
     )
@@ -296,14 +298,14 @@ async def _local(subject: Subject, wanted: Wanted, settings: Settings) -> tuple[
     manifest = read_manifest(folder)
     at_once = wanted.at_once or AT_ONCE["local"]
     leans, leaning = _leaning(settings) if subject.leaning and wanted.how.calls == "auto" else (None, "")
-    how = wanted.how.model_copy(update={"leaning": leaning})
+    context = min(wanted.context or settings.model.context, manifest.context)
     model = await asyncio.to_thread(
-        OnnxModel.load, folder, slots=at_once, context=wanted.context or settings.model.context,
+        OnnxModel.load, folder, slots=at_once, context=context,
         threads=wanted.threads or settings.model.threads, provider=settings.model.provider, max_waiting=at_once,
     )  # fmt: skip
-    known = digest("model", manifest.weights, manifest.builder, manifest.precision, manifest.layout)
+    how = wanted.how.model_copy(update={"leaning": leaning, "margins": MARGINS, "context": context})
     who = Who(
-        kind="local", name=name, model=manifest.name, hash=digest("local", known, model.provider),
+        kind="local", name=name, model=manifest.name, hash=local_hash(manifest, model.vocabulary, model.provider, how.wire),
         precision=manifest.precision, provider=model.provider,
     )  # fmt: skip
     return ModelSpeaker(who, model, how, leans, subject.price, done=model.close), how
@@ -352,7 +354,7 @@ def _leaning(settings: Settings) -> tuple[Leans | None, str]:
     from services.retrieval.leaning import Leaning
 
     leaning = Leaning(E5Embedder(folder, threads=1))
-    return leaning.of, EMBEDDER
+    return leaning.of, f"{EMBEDDER} {folder.name}"
 
 
 def _file_name(who: Who) -> str:
@@ -374,6 +376,7 @@ def _result(
     figures = bench.figures(answered)
     items = digest("items", *sorted(item_key(item) for item, _ in answered))
     told = f"{_file_name(who)}-{bench.name}-{part}-{how.name}"
+    replies = [reply for _, reply in answered]
     return Result(
         id=f"{digest('result', told, items, began.isoformat())[:8]}-{told}", who=who, benchmark=bench.name, title=bench.title,
         part=part, how=how, items=len(answered), of=questions.of, set=items,
@@ -381,9 +384,10 @@ def _result(
         right=wilson(sum(each.right for each in outcomes), len(outcomes)),
         groups={name: wilson(sum(found), len(found)) for name, found in sorted(groups.items())},
         figures={name: rate for name, rate in figures.items() if name != "right"},
-        unreadable=wilson(sum(bool(reply.malformed) for _, reply in answered), len(answered)),
-        troubled=dict(Counter(reply.trouble for _, reply in answered if reply.trouble).most_common()),
-        spent=_spent([reply for _, reply in answered]), machine=_machine(), versions=_versions(), began=began,
+        unreadable=wilson(sum(not reply.trouble and bool(unreadable(reply)) for reply in replies), len(replies)),
+        troubled=dict(Counter(reply.trouble for reply in replies if reply.trouble).most_common()),
+        cut=sum(bool(reply.cut) for reply in replies), unfinished=sum(reply.unfinished for reply in replies),
+        spent=_spent(replies), machine=_machine(), versions=_versions(), began=began,
     )  # fmt: skip
 
 

@@ -17,36 +17,27 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeAlias
 
-import orjson
-
 from infra.datasets.building import Tally
-from infra.datasets.card import check_trainable
 from infra.datasets.writing import file_sum
+from infra.training.source import NOT_UTF8, Lines, NothingToLearn, read_line, reencode, source
 from infra.training.teaching import Form, Teacher
 from schemas.canonical import canonical, digest
 from schemas.errors import MilepostError
 from schemas.messages import Message
 from schemas.tools import ToolCall, ToolCard
 from services.datasets.example import Example, Row, Skipped
-from services.datasets.files import FileUnreadable
-from services.datasets.reading import row
 from services.datasets.splits import part_of
 from services.training.token_file import TokenFile
 
-__all__ = ["Encoded", "Form", "NothingToLearn", "Report", "encode_dataset", "read_line"]
+__all__ = ["Encoded", "Form", "NothingToLearn", "Report", "encode_dataset"]
 
 FORM = "1"  # raise it when token files or reports change; what a wire or the instructions write is in their key by itself
 LINES = 64  # of a data file, given to a process at once
-DEV_NAMES = ("dev", "validation")
 HELD_OUT = 0.02
 REPORT = "report.json"
 
 OnProgress: TypeAlias = Callable[[str, int, int], None]
 """Told of a part, how many of its lines are done, and how many there are."""
-
-
-class NothingToLearn(MilepostError):
-    """No conversation of a data set can be learnt from."""
 
 
 @dataclass
@@ -82,45 +73,41 @@ class Encoded:
     made: bool
 
 
-def read_line(where: str, line: bytes) -> Row:
-    """A line of a data set's folder in the format `milepost`. where: what it is called if it cannot be read."""
-    try:
-        said = orjson.loads(line)
-    except ValueError:
-        return Skipped(where, "not JSON")
-    return row(said, where, "milepost") if isinstance(said, dict) else Skipped(where, "not an object")
-
-
 def encode_dataset(
-    folder: Path, form: Form, home: Path, *, longest: int = 2048, cut: bool = False, processes: int = 0,
+    data: Path, form: Form, home: Path, *, longest: int = 2048, cut: bool = False, processes: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Encoded:  # fmt: skip
-    """train.npz, dev.npz and report.json of a data set in a folder of `home` that is named by all they hang on, made once.
+    """train.npz, dev.npz and report.json of a data set or a file, in a folder of `home` named by all they hang on, made once.
 
     A data set without a part dev or validation has HELD_OUT of its conversations held out, by their names. processes: 0 for one
     on each core. Raises NoDataset, ForEvaluation, NothingToLearn, FileUnreadable.
     """
-    check_trainable(folder, "train")
-    train, dev = _files(folder)
-    out = home / _key(form, [path for path in (train, dev) if path], longest, cut)
+    found = source(data)
+    train, dev = found.train, found.dev
+    out = home / _key(form, [each for each in (train, dev) if each], longest, cut)
     files = Encoded(out / "train.npz", out / "dev.npz", {}, made=False)
     if (out / REPORT).is_file():
         return replace(files, report=json.loads((out / REPORT).read_text(encoding="utf-8")))
     told: dict[str, Mapping[str, object]] = {}
     held: dict[Path, TokenFile] = {}
-    for part, target, source in (("train", files.train, train), ("dev", files.dev, dev or train)):
-        worker = _Worker(form, longest, cut, source.name, None if dev else part)
+    for part, target, lines in (("train", files.train, train), ("dev", files.dev, dev or train)):
+        worker = _Worker(form, longest, cut, lines.path.name, lines.form, None if dev else part)
         tell = _teller(on_progress, part)
-        held[target], report = _encoded(source, worker, processes or len(os.sched_getaffinity(0)), tell)
+        held[target], report = _encoded(lines, worker, processes or len(os.sched_getaffinity(0)), tell)
         if not report.sequences and part == "train":
-            reasons = "; ".join(f"{why}: {count}" for why, count in report.skipped.counts.most_common(3))
-            raise NothingToLearn(
-                f"No conversation of {source} can be learnt from.", why=reasons or "it has no rows",
-                hint="milepost dataset show prints them; --length allows longer ones",
-            )  # fmt: skip
+            raise _nothing(lines.path, report)
         told[part] = report.told()
     _write(out, held, told)
     return replace(files, report=told, made=True)
+
+
+def _nothing(path: Path, report: Report) -> NothingToLearn:
+    reasons = report.skipped.counts.most_common(3)
+    hint = "milepost dataset show prints them; --length allows longer ones"
+    if reasons and reasons[0][0] == NOT_UTF8:
+        hint = reencode(path)
+    why = "; ".join(f"{why}: {count}" for why, count in reasons) or "it has no rows"
+    return NothingToLearn(f"No conversation of {path} can be learnt from.", why=why, hint=hint)
 
 
 def _write(out: Path, held: Mapping[Path, TokenFile], told: Mapping[str, object]) -> None:
@@ -140,12 +127,16 @@ def _write(out: Path, held: Mapping[Path, TokenFile], told: Mapping[str, object]
 
 @dataclass(frozen=True)
 class _Worker:
-    """Encodes lines, here or in a process of its own. half: of a part without a dev part beside it, which half of it."""
+    """Encodes lines, here or in a process of its own.
+
+    lines: their format; half: of a part without a dev part beside it, which half of it.
+    """
 
     form: Form
     longest: int
     cut: bool
     file: str
+    lines: str
     half: str | None
 
     @cached_property
@@ -158,7 +149,7 @@ class _Worker:
         return [(number, self._one(number, line)) for number, line in lines]
 
     def _one(self, number: int, line: bytes) -> _Result:
-        read = read_line(f"{self.file}:{number + 1}", line)
+        read = read_line(f"{self.file}:{number + 1}", line, self.lines)
         if self.half and part_of(_name(read), {"train": 1 - HELD_OUT, "dev": HELD_OUT}) != self.half:
             return None
         taught = read if isinstance(read, Skipped) else self.teacher.teach(read)
@@ -183,12 +174,12 @@ def _name(read: Row) -> str:
     return read.row if isinstance(read, Skipped) else read.id
 
 
-def _encoded(path: Path, worker: _Worker, processes: int, tell: Callable[[int, int], None]) -> tuple[TokenFile, Report]:
+def _encoded(source: Lines, worker: _Worker, processes: int, tell: Callable[[int, int], None]) -> tuple[TokenFile, Report]:
     from services.llm.lesson import KINDS
 
     report, done = Report(), 0
     held: list[tuple[int, Sequence[int], Sequence[int]]] = []
-    lines = _lines(path)
+    lines = source.read()
     for results in _spread(worker, [lines[at : at + LINES] for at in range(0, len(lines), LINES)], processes):
         for number, result in results:
             if isinstance(result, Skipped):
@@ -203,14 +194,6 @@ def _encoded(path: Path, worker: _Worker, processes: int, tell: Callable[[int, i
     report.sequences, report.tokens, report.longest = len(file), len(file.tokens), int(file.lengths.max(initial=0))
     report.kinds = Counter({name: int((file.kinds == kind).sum()) for kind, name in enumerate(file.names)})
     return file, report
-
-
-def _lines(path: Path) -> list[tuple[int, bytes]]:
-    """The lines of a file that are not blank, with their numbers. Raises FileUnreadable."""
-    try:
-        return [(number, line) for number, line in enumerate(path.read_bytes().split(b"\n")) if line.strip()]
-    except OSError as error:
-        raise FileUnreadable(path, error.strerror or str(error)) from error
 
 
 def _spread(
@@ -244,21 +227,10 @@ def _work(lines: Sequence[tuple[int, bytes]]) -> list[tuple[int, _Result]]:
     return _worker[0].work(lines)
 
 
-def _files(folder: Path) -> tuple[Path, Path | None]:
-    """The files of the part to train on, and of the one to measure on if there is one. Raises NothingToLearn."""
-    train = folder / "milepost.train.jsonl"
-    if not train.is_file():
-        raise NothingToLearn(
-            f"{folder} has no conversations to train on.", why=f"there is no {train.name}",
-            hint="milepost dataset build or mix writes it, with --format milepost",
-        )  # fmt: skip
-    return train, next((path for name in DEV_NAMES if (path := folder / f"milepost.{name}.jsonl").is_file()), None)
-
-
-def _key(form: Form, files: Iterable[Path], longest: int, cut: bool) -> str:
+def _key(form: Form, files: Iterable[Lines], longest: int, cut: bool) -> str:
     """A name for all that token files hang on: what of the code they do is told by how it encodes a conversation of its own."""
     chat = canonical(form.chat.model_dump(mode="json")).decode()
-    sums = [file_sum(path) for path in (form.tokenizer, *files)]
+    sums = [file_sum(form.tokenizer), *(f"{each.form} {file_sum(each.path)}" for each in files)]
     return digest("token files", FORM, form.wire, chat, f"{longest} {cut}", *sums, _written(form))[:16]
 
 

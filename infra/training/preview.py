@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import groupby
 
 from rich.text import Text
@@ -28,8 +28,11 @@ def preview(example: Example, teacher: Teacher, *, edges: bool = False) -> Text:
     return Text("\n\n").join([_head(example, taught), *shown])
 
 
-def coloured(lesson: Lesson, vocabulary: Vocabulary, *, edges: bool = False) -> Text:
-    """A sequence as text; special tokens stand by their names, a character that lies in two kinds in the first of them."""
+def coloured(lesson: Lesson, vocabulary: Vocabulary, *, edges: bool = False, clean: Callable[[str], str] = str) -> Text:
+    """A sequence as text; special tokens stand by their names, a character that lies in two kinds in the last of them.
+
+    clean: takes out what a terminal must not be sent.
+    """
     text = Text()
     waiting = b""
     for kind, pairs in groupby(zip(lesson.kinds, lesson.tokens, strict=True), key=lambda pair: pair[0]):
@@ -39,13 +42,13 @@ def coloured(lesson: Lesson, vocabulary: Vocabulary, *, edges: bool = False) -> 
             shown += whole
             if edges and kind and not waiting:
                 shown += EDGE
-        text.append(shown, STYLES[KINDS[kind]])
-    return text.append(waiting.decode(errors="replace"))
+        text.append(clean(shown), STYLES[KINDS[kind]])
+    return text.append(clean(waiting.decode(errors="replace")))
 
 
-def legend() -> Text:
-    """The kinds in their colours."""
-    return Text("  ").join(Text(name, STYLES[name]) for name in KINDS)
+def legend(words: Callable[[str], str] = str) -> Text:
+    """The kinds in their colours. words: what each is called."""
+    return Text("   ").join(Text(words(name), STYLES[name]) for name in KINDS)
 
 
 def _whole(held: bytes) -> tuple[str, bytes]:

@@ -161,16 +161,17 @@ def finish(folder: Path) -> Trained:
     ))  # fmt: skip
 
 
-def about_data(folder: Path) -> JsonObject:
-    """What is remembered of a data set's folder: its name, the sum of its card and training part, and what its card says."""
+def about_data(data: Path) -> JsonObject:
+    """What is remembered of a data set: its name, the sum of its card and training part, and what its card says."""
     from infra.datasets.card import CARD, read_card
+    from infra.training.source import source
 
-    card = read_card(folder)
+    train = source(data).train.path
     digest = hashlib.sha256()
-    for name in (CARD, "milepost.train.jsonl"):
-        if (folder / name).is_file():
-            with (folder / name).open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+    for path in [train] if data.is_file() else [data / CARD, train]:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    card = read_card(data) if data.is_dir() else {}
     kept = ("set", "part", "title", "license", "home", "seed", "examples")
     said = {key: card[key] for key in kept if card.get(key)}
     sources = card.get("sources")
@@ -179,7 +180,7 @@ def about_data(folder: Path) -> JsonObject:
             str(name): {key: each[key] for key in ("taken", "license") if key in each}
             for name, each in sources.items() if isinstance(each, dict)
         }  # fmt: skip
-    return cast("JsonObject", {"name": folder.resolve().name, "sha256": digest.hexdigest(), **said})
+    return cast("JsonObject", {"name": data.resolve().name, "sha256": digest.hexdigest(), **said})
 
 
 def _link(source: Path, target: Path) -> None:

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from services.datasets.augmentation import clarifies
 from services.datasets.example import Example, Row, Skipped
+from services.datasets.mixing.augmentation import clarifies
 
 
 @dataclass

@@ -43,6 +43,7 @@ class Item:
 class Reply(Value):
     """What was said to an item. malformed: why it is neither an answer nor a call; trouble: why there is no reply at all.
 
+    cut: what of the prompt did not fit into the model's context, in words; unfinished: it ended at the bound of its tokens.
     offered: names of the tools that could be called, where the one asked found them itself. ms, first_ms: in all, and to the
     first token; cost: in `currency`, as decimal text; estimated: the tokens are counted by us, for nobody told believable ones.
     """
@@ -52,6 +53,8 @@ class Reply(Value):
     text: str = ""
     malformed: str = ""
     trouble: str = ""
+    cut: tuple[str, ...] = ()
+    unfinished: bool = False
     model: str = ""
     offered: tuple[str, ...] | None = None
     prompt_tokens: int = 0

@@ -1,7 +1,8 @@
 """The official BFCL checker, out of bfcl-eval's wheel alone: `python -m tests.oracle.official_bfcl --help`.
 
-Gold calls and calls that were changed at random are judged by it and by us; every difference is printed, and the exit status
-is 1 if there is one. The wheel is never installed: only the checker's own modules are imported from it, beside a stand-in for
+Gold calls and calls that were changed at random are judged by it and by us; or, with --result FOLDER, the replies that
+`milepost eval bfcl` kept, whose verdicts are compared item for item. Every difference is printed, and the exit status is 1 if
+there is one. The wheel is never installed: only the checker's own modules are imported from it, beside a stand-in for
 the table of models, of which it asks whether a model takes dots in names for underscores.
 """
 
@@ -20,8 +21,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import TypeAlias, cast
+from typing import NoReturn, TypeAlias, cast
 
+from infra.evaluation.result import outcomes
 from schemas.tools import ToolCall
 from services.evaluation import bfcl
 from services.evaluation.benchmarks.bfcl import LIVE, OTHERS, PLAIN
@@ -73,7 +75,9 @@ class Official:
 def _function(wheel: Path, path: str, *names: str) -> Callable[[object], bool]:
     """The last of these functions of a module that cannot be imported for what it imports itself."""
     source = zipfile.ZipFile(wheel).read(path) if wheel.is_file() else (wheel / path).read_bytes()
-    wanted = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name in names]
+    wanted: list[ast.stmt] = [
+        node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name in names
+    ]
     there: dict[str, object] = {}
     exec(compile(ast.Module(wanted, []), path, "exec"), there)
     return cast("Callable[[object], bool]", there[names[-1]])
@@ -246,6 +250,24 @@ def spoken(path: Path) -> Iterator[tuple[str, Calls]]:
         yield row["id"], [(name, given) for call in calls for name, given in call.items()]
 
 
+def kept(official: Official, data: Path, folder: Path, counts: Counter[str]) -> Iterator[Difference]:
+    """Every item of a finished result whose verdict is not the official one. counts: what was compared.
+
+    Where no call is right, the leaderboard takes a reply that cannot be read for none, and we take it for wrong: `stricter`.
+    """
+    judged = outcomes(folder)
+    items = {item.id: item for category in {each.group for each in judged} for item in bfcl.read(data, category)}
+    for each in judged:
+        item, reply = items[each.id], each.reply
+        said = [(call.name, call.arguments) for call in reply.calls] if reply.readable else []
+        verdict = official.wrong(item, said)
+        counts.update(["items", "official right" if not verdict else "official wrong"])
+        if item.category in bfcl.NO_CALL and not reply.readable and not each.right:
+            counts["stricter"] += 1
+        elif each.right != (not verdict):
+            yield Difference(each.id, said, each.reason, verdict)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.oracle.official_bfcl", description=__doc__)
     parser.add_argument(
@@ -254,16 +276,23 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder with BFCL_v4_*.json")
     parser.add_argument("--changed", type=int, default=20, help="changed replies to each item")
     parser.add_argument("--spoken", type=Path, action="append", default=[], help="what a model said, as lines of JSON")
+    parser.add_argument("--result", type=Path, action="append", default=[], help="a result's folder: its verdicts alone")
     asked = parser.parse_args()
     counts: Counter[str] = Counter()
-    found = list(differences(asked.wheel, asked.data, changed=asked.changed, counts=counts))
     official = Official(asked.wheel)
+    if asked.result:
+        _tell([each for folder in asked.result for each in kept(official, asked.data, folder, counts)], counts)
+    found = list(differences(asked.wheel, asked.data, changed=asked.changed, counts=counts))
     items = {item.id: item for category in CATEGORIES for item in bfcl.read(asked.data, category)}
     for path in asked.spoken:
         for id, calls in spoken(path):
             if id in items:
                 counts["spoken"] += 1
                 found.extend(filter(None, [compare(official, items[id], calls)]))
+    _tell(found, counts)
+
+
+def _tell(found: Sequence[Difference], counts: Counter[str]) -> NoReturn:
     for each in found[:50]:
         print(json.dumps([each.item, each.calls, each.ours, each.official], ensure_ascii=False, default=str))
     print(json.dumps({"differences": len(found), **counts}))

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.datasets.sets import SetMissing, data_set
-from tests.support.conversations import counted, examples, rows, said, skipped
-from tests.support.datasets import dataset
+from tests.support.conversations import examples, rows, said, skipped
 
 COLUMNS = ("类型", "类名", "input_parameters", "api_info")
 LAMP = 'description = "Switches a lamp."\ninput_parameters = {"lamp": {"type": "str", "description": "Which lamp."}, "old": {}}'
@@ -95,7 +94,5 @@ def test_what_is_wrong_is_told(folder: Path, tmp_path: Path) -> None:
         rows("api-bank", tmp_path / "nowhere", "level-1")
 
 
-def test_the_real_set() -> None:
-    assert counted("api-bank", dataset("api-bank"), "level-1") == (210, 382, 4)
-    assert counted("api-bank", dataset("api-bank"), "level-2") == (49, 119, 1)
+def test_it_is_for_evaluation_only() -> None:
     assert set(data_set("api-bank").parts.values()) == {"evaluation"}

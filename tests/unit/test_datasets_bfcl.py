@@ -12,8 +12,7 @@ import pytest
 
 from services.datasets.sets import SetMissing, data_set
 from services.datasets.sets.bfcl import NO_CALL
-from tests.support.conversations import counted, examples, rows, said, skipped
-from tests.support.datasets import dataset
+from tests.support.conversations import examples, rows, said, skipped
 
 
 def function(name: str, required: list[str], **types: object) -> dict[str, object]:
@@ -124,12 +123,3 @@ def test_nothing_of_it_is_for_training_and_what_is_missing_is_named(tmp_path: Pa
     for part in ("simple_python", "irrelevance", "multi_turn_base"):
         with pytest.raises(SetMissing, match=r"BFCL_v4|multi_turn"):
             rows("bfcl", tmp_path, part)
-
-
-@pytest.mark.parametrize(
-    ("part", "expected"),
-    [("simple_python", (400, 400, 0)), ("simple_java", (100, 100, 0)), ("irrelevance", (240, 0, 0)),
-     ("parallel_multiple", (199, 605, 1)), ("live_simple", (256, 256, 2)), ("multi_turn_base", (200, 376, 0))],
-)  # fmt: skip
-def test_the_real_set(part: str, expected: tuple[int, int, int]) -> None:
-    assert counted("bfcl", dataset("bfcl"), part) == expected

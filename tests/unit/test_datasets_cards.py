@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from schemas.canonical import JsonObject
 from schemas.tools import ToolCard
-from services.datasets.arguments import fitted
-from services.datasets.cards import arguments_schema, card, cards, names, own_name, tool_name
+from services.datasets.conversion.arguments import fitted
+from services.datasets.conversion.cards import arguments_schema, card, cards, names, own_name, tool_name
 
 
 def schema(parameters: object, required: object = None) -> dict[str, object]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 import pytest
 
-from infra.cli import main, show, words
+from infra.cli import dataset_reasons, main, show, words
+from infra.cli.dataset_reasons import reason
 from infra.datasets.writing import Writing
 from schemas.messages import Message
 from schemas.tools import ToolCall, ToolCard
 from services.datasets.example import Example
+from services.datasets.recorded import Unfit
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -190,6 +193,50 @@ def test_chinese_is_spoken(cli: Cli, folder: Path, tmp_path: Path) -> None:
     assert "30 个对话" in cli("stats", "own", "--html", "page.html")[1]
     assert 'lang="zh-CN"' in (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "用户" in cli("show", "own")[1]
+
+
+def test_reasons_are_told_in_chinese_and_kept_in_english(cli: Cli, data: Path, tmp_path: Path) -> None:
+    words.use_language("zh")
+    out = cli("build", "--set", "seal-tools", "--part", "train", "--data", str(data), "--out", "o")[1]
+    assert "跳过：1（不是 JSON），例如 dev.jsonl:7" in out
+    assert "not JSON" in json.loads((tmp_path / "o" / "dataset.json").read_text())["skipped"]
+    with (tmp_path / "o" / "milepost.train.jsonl").open("a") as file:
+        file.write("broken\n")
+    assert "省去：1（不是 JSON）" in cli("stats", "o", "--html", "page.html")[1]
+    assert "不是 JSON: 1" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_every_reason_has_chinese_words() -> None:
+    """The reasons are the texts that readers and checks give; a new one without a translation fails here."""
+    words.use_language("zh")
+    untold = {why for why in _reasons() if reason(why) == why}
+    words.use_language("auto")
+    assert len(_reasons()) > 60 and not untold
+
+
+def _reasons() -> set[str]:
+    root = Path(dataset_reasons.__file__).parents[2] / "services" / "datasets"
+    texts = {*get_args(Unfit)}
+    for path in [*root.glob("sets/*.py"), *root.glob("formats/*.py"), *root.glob("conversion/*.py"), root / "checks.py"]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+                if node.func.id in ("Skipped", "Unusable", "ValueError"):
+                    texts.update(_texts(node.args[-1]))
+            elif isinstance(node, ast.Return) and node.value and path.stem == "checks":
+                texts.update(each for each in _texts(node.value) if " " in each)
+    inner = {"not a literal", "not a mapping", "too long", "no operation 1 1"}  # caught, or put into another
+    return texts - inner - {"1: 1"}  # where and what pydantic says
+
+
+def _texts(node: ast.AST) -> Iterator[str]:
+    """The texts in an expression as they are written, with 1 for what is put into them."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.JoinedStr):
+        yield "".join(str(each.value) if isinstance(each, ast.Constant) else "1" for each in node.values)
+    else:
+        for each in ast.iter_child_nodes(node):
+            yield from _texts(each)
 
 
 def test_every_set_is_listed_with_what_its_parts_are_for(cli: Cli, data: Path) -> None:

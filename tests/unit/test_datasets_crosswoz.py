@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from services.datasets.files import FileUnreadable
+from services.datasets.conversion.files import FileUnreadable
 from services.datasets.sets import SetMissing, data_set
 from services.datasets.sets.crosswoz import TRAINING_SIZE, Database, span
-from tests.support.conversations import counted, examples, rows, said, skipped
-from tests.support.datasets import dataset
+from tests.support.conversations import examples, rows, said, skipped
 
 NONE: dict[str, object] = {domain: {"selectedResults": []} for domain in ("景点", "餐馆", "酒店", "地铁", "出租")}
 PARK = {
@@ -160,7 +159,3 @@ def test_what_is_wrong_is_told(tmp_path: Path) -> None:
 
 def test_val_is_for_training_and_test_is_not() -> None:
     assert data_set("crosswoz").parts == {"val": "training", "test": "evaluation"}
-
-
-def test_the_real_set() -> None:
-    assert counted("crosswoz", dataset("crosswoz"), "val", 20) == (20, 83, 0)

@@ -16,11 +16,11 @@ from schemas.errors import MilepostError
 from schemas.messages import Message
 from schemas.tools import ToolCall, ToolCard
 from services.datasets.checks import fault
-from services.datasets.conversation import Conversation
+from services.datasets.conversion.conversation import Conversation
+from services.datasets.conversion.files import FileUnreadable
 from services.datasets.example import Example, Row, Skipped
-from services.datasets.files import FileUnreadable
-from services.datasets.formats import FORMATS, msagent, openai
-from services.datasets.reading import read, row
+from services.datasets.formats.reading import read, row
+from services.datasets.formats.writing import FORMATS, msagent, openai
 
 NAMES = ("book_table", "find-city", "9lives")
 LETTERS = st.characters(codec="utf-8", exclude_characters="<\ufffd\0", exclude_categories=["Cs"])

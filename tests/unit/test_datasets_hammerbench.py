@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from schemas.canonical import JsonObject
+from services.datasets.conversion.files import FileUnreadable
 from services.datasets.example import Example, Row, Skipped
-from services.datasets.files import FileUnreadable
 from services.datasets.sets import SetMissing, data_set
 from services.datasets.sets.hammerbench import KINDS, held_back
 

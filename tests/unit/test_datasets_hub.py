@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from hashlib import sha256
@@ -14,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 import pytest
 
+from infra.cli import main, show
 from infra.datasets.hub import PROVENANCE, HuggingFace, ModelScope, NotFetched, fetch
 from services.datasets.example import Example, Skipped
 from services.datasets.sets import SetMissing, data_set
@@ -169,6 +171,29 @@ async def test_a_repository_without_data_says_so(hub: tuple[Repository, str], tm
     with pytest.raises(NotFetched) as failed:
         await fetch(NAME, tmp_path, hubs=[HuggingFace(base)])
     assert "no data files" in failed.value.why
+
+
+def test_the_command_fetches_a_set_and_tells_where_it_is(
+    hub: tuple[Repository, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository, base = hub
+    fill(repository, FILES)
+
+    def told(*arguments: str) -> tuple[object, str]:
+        monkeypatch.setattr(sys, "argv", ["milepost", "dataset", "fetch", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return ended.value.code, " ".join((said.out + said.err).split())
+
+    out = str(tmp_path / "msagent-bench")
+    code, said = told(NAME, "--out", out, "--from", base, "--json")
+    assert (code or 0) == 0 and set(orjson.loads(said)["files"]) == {"README.md", "data/train.jsonl"}
+    show._STATE["json"] = False
+    assert (tmp_path / "msagent-bench" / "data" / "train.jsonl").read_bytes() == FILES["data/train.jsonl"]
+    code, said = told(NAME, "--out", out, "--from", base, "--max-gb", "0")
+    assert code == 1 and "too large" in said and "next:" in said
+    assert "modelscope, huggingface or" in told(NAME, "--out", out, "--from", "nowhere")[1]
 
 
 def test_what_was_fetched_is_read_as_msagent_bench(tmp_path: Path) -> None:

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from services.datasets.sets import SetMissing, data_set
-from services.datasets.sets.metatool import HELD_OUT, NO_CALL, OFFERED, catalogue, fold
-from tests.support.conversations import counted, examples, rows, said, skipped
-from tests.support.datasets import dataset
+from services.datasets.sets.metatool import HELD_OUT, NO_CALL, OFFERED, fold
+from tests.support.conversations import examples, rows, said, skipped
 
 PLUGINS = [f"Plugin {n}" for n in range(60)]
 ASKED = [f"Please do {n}." for n in range(40)]
@@ -80,11 +79,3 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     for part in data_set("metatool").parts:
         with pytest.raises(SetMissing, match="dataset"):
             rows("metatool", tmp_path, part)
-
-
-def test_the_real_set() -> None:
-    folder = dataset("metatool")
-    assert len(catalogue(folder)) == 199
-    assert counted("metatool", folder, "need") == (1040, 520, 0)
-    assert counted("metatool", folder, "two-tool") == (497, 994, 0)
-    assert counted("metatool", folder, "train", 500) == (495, 495, 5)

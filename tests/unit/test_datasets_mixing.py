@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,20 +18,22 @@ from infra.datasets.card import ForEvaluation
 from infra.datasets.folder import rows_of
 from infra.datasets.lengths import estimated
 from infra.datasets.mixing import Mixed, Mixer, NothingLeft
+from infra.datasets.prints import prints_of
 from infra.datasets.recipe import BadRecipe, Recipe, read_recipe
 from infra.datasets.writing import DatasetExists, Writing
 from schemas.messages import Message
 from schemas.tools import ToolCall, ToolCard
-from services.datasets.augmentation import Augmentation, Options, clarifies
-from services.datasets.chance import dice
-from services.datasets.contamination import Check, common_runs, fingerprint
-from services.datasets.deduplication import Seen, said, signature
-from services.datasets.distractors import Pool, offered_among
-from services.datasets.example import Example, Skipped
-from services.datasets.mixture import Wanted, balanced, capped, counts, drawn
-from services.datasets.no_call import REFUSALS, refused
-from services.datasets.renaming import property_names, renamed, words_of
-from services.datasets.shingles import runs
+from services.datasets.example import Example, Row, Skipped
+from services.datasets.mixing.augmentation import Augmentation, Options, clarifies
+from services.datasets.mixing.chance import dice
+from services.datasets.mixing.contamination import Check, common_runs, fingerprint
+from services.datasets.mixing.deduplication import Seen, said, signature
+from services.datasets.mixing.distractors import Pool, offered_among
+from services.datasets.mixing.mixture import Wanted, balanced, capped, counts, drawn
+from services.datasets.mixing.no_call import REFUSALS, refused
+from services.datasets.mixing.renaming import property_names, renamed, words_of
+from services.datasets.mixing.shingles import runs
+from services.datasets.sets import DataSet, SetMissing
 from services.datasets.statistics import bins, spread, statistics
 
 RECIPES = Path(__file__).parents[2] / "infra" / "datasets" / "recipes"
@@ -422,6 +425,41 @@ def test_a_set_is_written_with_its_use_and_its_wrong_rows_by_name(tmp_path: Path
     assert same["files"]["milepost.test-in-domain.jsonl"] == told["files"]["milepost.test-in-domain.jsonl"]
     with pytest.raises(DatasetExists):
         build_set(known_set("seal-tools"), ["train"], data, tmp_path / "o", ("milepost",))
+
+
+def test_what_fails_leaves_no_half_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = seal_tools(tmp_path / "data")
+    folder_of(tmp_path / "f", trips(4))
+    with pytest.raises(SetMissing):  # the second part is not there: the first is written already
+        build_set(known_set("seal-tools"), ["train", "test-out-domain"], data, tmp_path / "new" / "o", ("milepost",))
+    assert not (tmp_path / "new").exists()
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "mine.txt").write_text("mine")
+    with pytest.raises(NothingLeft):
+        mixed(tmp_path, "kept", sources=[{"folder": "f", "part": "train", "languages": ["zh"]}])
+    assert [path.name for path in kept.iterdir()] == ["mine.txt"]
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("infra.datasets.mixing.Mixer._card", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        mixed(tmp_path, "stopped", sources=[{"folder": "f", "part": "train"}])
+    assert not (tmp_path / "stopped").exists()
+
+
+def test_dialogues_in_other_words_are_fingerprinted_once(tmp_path: Path) -> None:
+    read: list[str] = []
+
+    def parts(folder: Path, part: str) -> Iterator[Row]:
+        read.append(part)
+        yield talk(part, "How many herons nest near the old mill today?")
+
+    sgd = DataSet("sgd", "", "", ("en",), "", dict.fromkeys(("dev", "test", "dev-x1", "test-x5"), "evaluation"), parts)
+    prints = prints_of([(sgd, part) for part in sgd.parts], tmp_path, None)
+    assert read == ["dev", "test"] == [each.name.removeprefix("sgd/") for each in prints.found]
+    assert [each.name for each in prints_of([(sgd, "dev-x1")], tmp_path, None).found] == ["sgd/dev-x1"]
 
 
 def test_a_source_with_nothing_left_is_named(tmp_path: Path) -> None:

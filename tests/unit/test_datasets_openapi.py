@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from services.datasets.files import FileUnreadable
-from services.datasets.openapi import LONGEST, operation_card, operations
+from services.datasets.conversion.files import FileUnreadable
+from services.datasets.conversion.openapi import LONGEST, operation_card, operations
 from services.datasets.sets import SetMissing, data_set
 from services.datasets.sets.restbench import OFFERED
-from tests.support.conversations import counted, examples, rows, said, skipped
-from tests.support.datasets import dataset
+from tests.support.conversations import examples, rows, said, skipped
 
 BEES: dict[str, object] = {
     "paths": {
@@ -101,11 +100,6 @@ def test_a_chain_of_calls_is_one_message(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_toolalpaca_as_it_is() -> None:
-    assert counted("toolalpaca", dataset("toolalpaca"), "eval_simulated") == (98, 132, 2)
-    assert counted("toolalpaca", dataset("toolalpaca"), "eval_real") == (104, 130, 10)
-
-
 # --- RestBench ---
 
 
@@ -146,11 +140,6 @@ def test_a_document_that_is_none_is_named(tmp_path: Path) -> None:
         rows("restbench", tmp_path, "tmdb")
     with pytest.raises(SetMissing, match="spotify"):
         rows("restbench", tmp_path, "spotify")
-
-
-def test_restbench_as_it_is() -> None:
-    assert counted("restbench", dataset("restbench"), "tmdb") == (100, 226, 0)
-    assert counted("restbench", dataset("restbench"), "spotify") == (56, 143, 1)
 
 
 @pytest.mark.parametrize("name", ["toolalpaca", "restbench"])

@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from infra.datasets.recorded import DatasetFiles, NoConversations, conversations
 from infra.exports.reading import load_export
 from runtime.fold import fold
+from runtime.log import Stored
 from runtime.state import RunState
 from schemas.errors import MilepostError
+from schemas.ids import RunId
 from schemas.messages import Message
 from schemas.tools import ToolCall, ToolCard
 from services.datasets.example import Example
-from services.datasets.formats import msagent, openai
+from services.datasets.formats.writing import msagent, openai
 from services.datasets.pseudonyms import Pseudonyms
 from services.datasets.recorded import example_of, unfit
 from services.datasets.splits import part_of
@@ -162,6 +164,15 @@ async def test_a_fork_is_no_turn_of_the_conversation_that_it_left() -> None:
 async def test_no_run_is_no_data_set() -> None:
     with pytest.raises(NoConversations, match="No run fits"):
         await conversations(found(), single=False)
+
+
+async def test_what_fails_while_runs_are_read_leaves_no_folder(tmp_path: Path) -> None:
+    async def broken(run: RunId) -> list[Stored]:
+        raise OSError("the log is gone")
+
+    with pytest.raises(OSError, match="gone"), DatasetFiles(tmp_path / "o", ("openai",), {"train": 1.0}, Pseudonyms()) as files:
+        await files.add_all({"c": [RunId("1")]}, broken)
+    assert not (tmp_path / "o").exists()
 
 
 def test_where_nothing_can_be_written_is_told(tmp_path: Path) -> None:

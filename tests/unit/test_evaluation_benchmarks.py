@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infra.cli.words import say_in
+from infra.evaluation.report import COUNTS, figure_name
 from schemas.messages import Message
 from schemas.tools import ToolCall, ToolCard
 from services.datasets.example import Example
@@ -19,6 +22,7 @@ from services.evaluation.benchmark import Benchmark
 from services.evaluation.benchmarks import benchmark
 from services.evaluation.benchmarks.hammerbench import Turn, rouge, wrong_arguments
 from services.evaluation.item import Item, Reply
+from services.evaluation.metrics.replies import FIGURES
 from services.evaluation.turns import items_of
 
 CARD = ToolCard(
@@ -349,6 +353,18 @@ def test_no_reply_whatever_breaks_a_benchmark(name: str, reply: Reply) -> None:
         assert measured["right"] == (float(not why), 1)
         assert all(each.of >= 0 and each.hits >= 0 for each in measured.values())
     assert judging.figures([(one, reply) for one in asked])["right"].of == len(asked)
+
+
+def test_every_figure_has_words_in_both_languages() -> None:
+    said = Reply(item="e", calls=(call(song="x", times=1),), offered=("play",))
+    found = {figure for name in NAMED for one in _asked(name) for figure in benchmark(name).measured(one, said)}
+    found |= {"right_without_sgd", "right_unseen", "progress", "success", *FIGURES, *COUNTS}
+    assert len(found) > 35
+    chinese, own_names = partial(say_in, "zh"), {"action_em", "rouge_l"}
+    assert not [name for name in found - own_names if figure_name(name, chinese).isascii()]
+    assert figure_name("turn_5+", chinese) == "第 5+ 轮" and figure_name("turn_5+", partial(say_in, "en")) == "turn 5+"
+    assert figure_name("tool_selection_heavy", chinese) == "工具选对（噪声：重）"
+    assert figure_name("api_f1", partial(say_in, "en")) == "APIs: F1" and figure_name("of_no_words", chinese) == "of no words"
 
 
 @pytest.mark.parametrize("name", NAMED)

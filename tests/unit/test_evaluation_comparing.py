@@ -58,6 +58,15 @@ async def test_the_same_items_are_compared_in_pairs(tmp_path: Path) -> None:
     assert comparing.change(none) == "+0.0 [+0.0, +0.0]"
 
 
+async def test_three_are_each_compared_with_the_first(tmp_path: Path) -> None:
+    folders = [await result_of(tmp_path, name, right_up_to(last)) for name, last in (("base", 5), ("tuned", 8), ("worse", 2))]
+    found = compare(folders)
+    assert comparing.verdicts(found) == [("tuned", 3, 0), ("worse", 0, 3)]
+    assert comparing.columns(found, say)[1:] == ["base", "tuned", "worse", "tuned − base", "worse − base"]
+    right = dict((row[0], row[1:]) for row in comparing.rows(found, say))["right"]
+    assert right[:3] == ["50.0%", "75.0%", "25.0%"] and right[3].startswith("+25.0 [") and right[4].startswith("−25.0 [")
+
+
 async def test_results_of_other_items_are_compared_over_those_that_both_have_only_if_asked(tmp_path: Path) -> None:
     all_of = await result_of(tmp_path, "base", locks)
     some = await result_of(tmp_path, "tuned", locks, limit=5)

@@ -190,8 +190,11 @@ def test_chinese_references_are_compared_by_words() -> None:
     assert figures(item(text="请问您要去哪个城市"), Reply(item="i", text="您要去哪个城市"))["rouge_l"] > 0.7
 
 
-def test_where_some_call_is_wanted_but_none_is_told_nothing_is_compared() -> None:
-    assert measured(item(), Reply(item="i", text="no"), None) == {"unanswered": (0, 1), "invalid_calls": (0, 0)}
+def test_where_some_call_is_wanted_but_none_is_told_nothing_is_compared_but_words_are_one_too_many() -> None:
+    common = {"unanswered": (0, 1), "invalid_calls": (0, 0)}
+    assert measured(item(), Reply(item="i", text="no"), None) == {**common, "no_tool_precision": (0, 1)}
+    called = measured(item(), Reply(item="i", calls=(call("go", to="a"),)), None)
+    assert called["no_tool_precision"] == (0, 0) and "no_tool_recall" not in called
 
 
 # --- many of them ----------------------------------------------------------------------------------

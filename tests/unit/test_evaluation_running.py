@@ -4,11 +4,17 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import partial
+from io import FileIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from infra.cli.words import say_in
+from infra.evaluation import report
 from infra.evaluation.cache import Replies, RepliesBusy
+from infra.evaluation.identity import local_hash
 from infra.evaluation.result import BadResult, How, Result, Who, find, kept, outcomes, read
 from infra.evaluation.running import Examination, Progress, TooTroubled, drawn, item_key, reply_key
 from infra.evaluation.speakers import ModelSpeaker, Price, believable, estimate, prompt_of
@@ -16,10 +22,16 @@ from infra.evaluation.wiring import NoSuchPart, Questions, Wanted, benchmark_nam
 from runtime.errors import Permanent, Retryable
 from runtime.prompt import AFTER_RESULT_MARGIN, FIRST_MARGIN, INSTRUCTIONS, TALKED_MARGIN
 from schemas.errors import MilepostError
-from schemas.messages import Generation, Message, Prompt, Usage
+from schemas.messages import Generation, Message, Prompt, Usage, Wire
 from schemas.tools import ToolCard
+from services.evaluation.benchmark import Speak
 from services.evaluation.item import Item, Reply
+from services.llm.build import Manifest, read_manifest
 from tests.support.examined import LOCK, ME, Doors, Told, door_of, item, items_of, lock, locks, said, speaker
+from tests.support.tiny_llm import tiny_llm
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 HOW = How()
 ALL = Wanted(None)
@@ -57,8 +69,34 @@ def test_an_item_is_known_by_all_that_is_asked_and_wanted() -> None:
     }  # fmt: skip
     assert len(keys) == 5
     assert item_key(item(1)) == item_key(first)
-    asked = {reply_key(first, "m-1", HOW), reply_key(first, "m-2", HOW), reply_key(first, "m-1", How(constrained=False))}
-    assert len(asked) == 3
+    others = (
+        How(constrained=False), How(calls="required"), How(wire="hermes"), How(found="request"), How(longest=100), How(seed=1),
+        How(temperature=0.5), How(leaning="e5"), How(own_tools=True), How(margins=(-1.0, 1.0, -6.0)), How(context=2048),
+        How(variant="renamed"),
+    )  # fmt: skip
+    asked = {reply_key(first, who, how) for who, how in (("m-1", HOW), ("m-2", HOW), *(("m-1", how) for how in others))}
+    assert len(asked) == 2 + len(others) == 2 + len(How.model_fields)
+
+
+def test_a_model_is_known_by_all_that_changes_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tiny_llm(tmp_path) as model:
+        vocabulary = model.vocabulary
+    manifest = read_manifest(next(path.parent for path in tmp_path.rglob("model.json")))
+
+    def known(built: Manifest = manifest, provider: str = "cpu", wire: Wire = "model") -> str:
+        return local_hash(built, vocabulary, provider, wire)
+
+    changed: Sequence[dict[str, object]] = [
+        {"weights": "1" * 64}, {"precision": "fp32"}, {"builder": "x"}, {"decides": not manifest.decides},
+        {"chat": manifest.chat.model_copy(update={"reply": "So, "})}, {"tokenizer_sha256": "1"}, {"ends": (1,)},
+    ]  # fmt: skip
+    found = {known(manifest.model_copy(update=update)) for update in changed}
+    found |= {known(), known(provider="cuda"), known(wire="hermes" if manifest.wire != "hermes" else "msagent")}
+    monkeypatch.setattr("services.llm.chat.encode", lambda *_: [1, 2, 3])  # code of another day that frames otherwise
+    found.add(known())
+    assert len(found) == len(changed) + 4
+    monkeypatch.undo()
+    assert known(manifest.model_copy(update={"name": "other", "licence": "other"})) == known() in found
 
 
 # --- keeping ----------------------------------------------------------------------------------------
@@ -86,6 +124,23 @@ async def test_a_line_that_was_cut_off_is_asked_again(tmp_path: Path) -> None:
     result = await examined(tmp_path, model)
     assert (result.kept, len(model.asked), result.right.value) == (11, 13, 1.0)
     assert (await examined(tmp_path, model)).kept == 12
+
+
+async def test_a_disk_that_is_full_ends_it_with_why_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = [6]
+
+    class Full(FileIO):
+        def write(self, line: Buffer, /) -> int:
+            room[0] -= 1
+            return super().write(line if room[0] >= 0 else memoryview(line)[:20])
+
+    monkeypatch.setattr("infra.evaluation.cache.FileIO", Full)
+    with pytest.raises(MilepostError) as refused:
+        await examined(tmp_path, Told(locks))
+    assert "cannot be written" in refused.value.what and "No space" in refused.value.why
+    monkeypatch.undo()
+    again = await examined(tmp_path, Told(locks))
+    assert (again.kept, again.items, again.right.value) == (6, 12, 1.0)
 
 
 def test_two_processes_do_not_keep_the_same_replies(tmp_path: Path) -> None:
@@ -171,6 +226,33 @@ async def test_where_nobody_answers_it_is_not_tried_a_thousand_times(tmp_path: P
     assert len(model.asked) < 20
 
 
+async def test_a_benchmark_that_trips_over_what_was_called_is_trouble_with_that_item_alone(tmp_path: Path) -> None:
+    class Trips(Doors):
+        async def answer(self, item: Item, speak: Speak) -> Reply:
+            if item.id == "doors-3":
+                raise RecursionError("too deep")
+            return await super().answer(item, speak)
+
+    result = await examined(tmp_path, Told(locks), Trips())
+    assert result.troubled == {"RecursionError: too deep": 1} and result.right.value == pytest.approx(11 / 12)
+
+
+async def test_what_was_cut_and_what_was_not_finished_is_counted(tmp_path: Path) -> None:
+    def says(prompt: Prompt) -> Generation:
+        number = int(door_of(prompt))
+        if number == 1:
+            return locks(prompt).model_copy(update={"cut": ("the last 1 of 2 tools",)})
+        if number in (2, 3):
+            return said(text="and so on" if number == 2 else "").model_copy(update={"finish": "length"})
+        return locks(prompt)
+
+    result = await examined(tmp_path, Told(says))
+    assert (result.cut, result.unfinished) == (1, 2)
+    assert result.unreadable.value == pytest.approx(1 / 12)
+    told = dict(report.spending(result, partial(say_in, "en")))
+    assert told["cut"].startswith("1 prompts") and told["unfinished"].startswith("2 replies ended at 384 tokens")
+
+
 async def test_an_item_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     class Hangs(Told):
         async def generate(self, prompt: Prompt, **more: object) -> Generation:
@@ -178,7 +260,8 @@ async def test_an_item_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
                 await asyncio.Event().wait()
             return await super().generate(prompt, on_text=lambda _: None)
 
-    result = await examined(tmp_path, Hangs(locks), wanted=Wanted(None, limit_s=0.2))
+    async with asyncio.timeout(20):
+        result = await examined(tmp_path, Hangs(locks), wanted=Wanted(None, limit_s=0.2))
     assert result.troubled == {"it took longer than 0.2 s": 1}
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,13 @@ def test_a_vote_for_what_was_shown_is_one_for_whose_it_was() -> None:
     chance = random.Random(1)
     drawn = [blind(chance) for _ in range(200)]
     assert 60 < drawn.count("a") < 140
+
+
+def test_votes_of_many_at_once_are_all_kept(tmp_path: Path) -> None:
+    file = tmp_path / "votes.jsonl"
+    with ThreadPoolExecutor(8) as voters:
+        list(voters.map(lambda number: add_votes(file, votes(f"x{number}", "y", won=1)), range(200)))
+    assert len(read_votes(file)) == 200
 
 
 def test_votes_are_kept_and_taken_in(tmp_path: Path) -> None:

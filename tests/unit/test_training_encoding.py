@@ -18,7 +18,7 @@ from runtime.prompt import INSTRUCTIONS
 from schemas.messages import Message, Wire
 from schemas.tools import ToolCall
 from services.datasets.example import Example, Skipped
-from services.datasets.formats import milepost
+from services.datasets.formats.writing import milepost
 from services.llm.about import TOKENIZER
 from services.llm.chat import CHATML
 from services.llm.lesson import KINDS
@@ -227,3 +227,64 @@ def test_a_preview_shows_every_token_in_the_colour_of_its_kind(teacher: Teacher)
 def test_an_example_s_own_system_message_stands_alone() -> None:
     assert instructed(EXAMPLES[2]).messages[0].content == "Be kind."
     assert instructed(EXAMPLES[0]).messages[0].content == INSTRUCTIONS
+
+
+OWN = {
+    "messages": [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "c", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Rome"}'}}
+        ]},
+        {"role": "tool", "tool_call_id": "c", "content": "21"},
+        {"role": "assistant", "content": "It is 21 degrees."},
+    ],
+    "tools": [{"type": "function", "function": {
+        "name": "get_weather", "description": "The weather.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    }}],
+}  # fmt: skip
+
+
+def test_a_file_in_openai_s_format_is_trained_on_as_it_is(tmp_path: Path, form: Form, teacher: Teacher) -> None:
+    """Also where Windows wrote a mark at its beginning, and with rows that are wrongly encoded."""
+    (file := tmp_path / "mine.jsonl").write_bytes(
+        b"\xef\xbb\xbf" + b"\n".join([orjson.dumps(OWN)] * 20) + b'\n{"a": "\xc4\xe3"}'
+    )
+    made = encode_dataset(file, form, tmp_path / "home", longest=4096)
+    train = TokenFile.read(made.train)
+    assert len(train) + len(TokenFile.read(made.dev)) == 20
+    assert '{"name": "get_weather", "arguments": {"city": "Rome"}}' in text_of(train, 0, teacher)
+    skipped = [why for part in made.report.values() for why in part["skipped"]]  # type: ignore[attr-defined]
+    assert skipped == ["wrongly encoded text"]
+
+
+def test_a_folder_without_the_own_format_is_trained_on_in_the_one_it_has(tmp_path: Path, form: Form) -> None:
+    """As `dataset build` writes recorded runs where no format is named."""
+    data = write(tmp_path / "data", [line(EXAMPLES[0])], part="test")
+    (data / "openai.train.jsonl").write_bytes(orjson.dumps(OWN))
+    (data / "openai.validation.jsonl").write_bytes(orjson.dumps(OWN))
+    made = encode_dataset(data, form, tmp_path / "home", longest=4096)
+    assert (made.report["train"]["examples"], made.report["dev"]["examples"]) == (1, 1)
+
+
+def test_a_file_of_a_data_set_for_evaluation_is_refused(tmp_path: Path, form: Form) -> None:
+    data = write(tmp_path / "exam", [line(EXAMPLES[0])], use="evaluation")
+    with pytest.raises(ForEvaluation):
+        encode_dataset(data / "milepost.train.jsonl", form, tmp_path / "home")
+
+
+@pytest.mark.parametrize(("encoding", "hint"), [("gb18030", "GB18030"), ("utf-16", "UTF-16")])
+def test_a_file_in_another_encoding_is_told_with_what_turns_it_into_ours(
+    tmp_path: Path, form: Form, encoding: str, hint: str
+) -> None:
+    (file := tmp_path / "mine.jsonl").write_text('{"messages": [{"role": "user", "content": "磁盘满了"}]}\n', encoding=encoding)
+    with pytest.raises(NothingToLearn) as refused:
+        encode_dataset(file, form, tmp_path / "home")
+    assert f"iconv -f {hint} -t UTF-8 {file}" in refused.value.hint
+
+
+def test_a_folder_of_files_without_a_card_says_how_one_of_them_is_trained_on(tmp_path: Path, form: Form) -> None:
+    (tmp_path / "mine.jsonl").write_bytes(orjson.dumps(OWN))
+    with pytest.raises(NoDataset) as refused:
+        encode_dataset(tmp_path, form, tmp_path / "home")
+    assert f"milepost train {tmp_path / 'mine.jsonl'}" in refused.value.hint

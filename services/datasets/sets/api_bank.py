@@ -19,11 +19,11 @@ import orjson
 
 from schemas.canonical import JsonObject
 from schemas.tools import ToolCard
-from services.datasets.cards import card
-from services.datasets.conversation import Conversation
+from services.datasets.conversion.cards import card
+from services.datasets.conversion.conversation import Conversation
+from services.datasets.conversion.files import FileUnreadable
+from services.datasets.conversion.rows import Unusable, needed, object_of, row
 from services.datasets.example import Example, Row
-from services.datasets.files import FileUnreadable
-from services.datasets.rows import Unusable, object_of, row
 from services.datasets.sets import DataSet, SetMissing
 
 HOME = "https://github.com/AlibabaResearch/DAMO-ConvAI/tree/main/api-bank"
@@ -42,7 +42,8 @@ def read(folder: Path, part: str) -> Iterator[Row]:
     for path in (folder / "data" / "all_apis.csv", samples / FOLDERS[part]):
         if not path.exists():
             raise SetMissing("api-bank", path, HOME)
-    tools = {**_catalogue(folder), SEARCHER.name: SEARCHER}
+    with needed(samples):
+        tools = {**_catalogue(folder), SEARCHER.name: SEARCHER}
     for path in sorted((samples / FOLDERS[part]).glob("*.jsonl")):
         yield row(f"{part}-{path.stem}", partial(_example, f"{part}-{path.stem}", path, tools))
 

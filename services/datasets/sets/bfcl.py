@@ -13,18 +13,17 @@ import io
 import tarfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
+from lzma import LZMAError
 from pathlib import Path
 from typing import cast
 
-import orjson
-
 from schemas.canonical import JsonObject
 from schemas.tools import ToolCard
-from services.datasets.cards import cards, names
-from services.datasets.conversation import Asked, Conversation
+from services.datasets.conversion.cards import cards, names
+from services.datasets.conversion.conversation import Asked, Conversation
+from services.datasets.conversion.files import FileUnreadable, json_lines, parsed_lines
+from services.datasets.conversion.rows import Unusable, list_of, object_of, row
 from services.datasets.example import Example, Row, Skipped
-from services.datasets.files import FileUnreadable, json_lines
-from services.datasets.rows import Unusable, list_of, object_of, row
 from services.datasets.sets import DataSet, SetMissing
 
 HOME = "https://pypi.org/project/bfcl-eval"
@@ -72,7 +71,7 @@ def _there(path: Path) -> Path:
 def _golds(path: Path) -> dict[str, list[object]]:
     """The right calls of each item, by its id."""
     found = (item for _, item in json_lines(_there(path)) if not isinstance(item, Skipped))
-    return {str(item["id"]): cast("list[object]", item["ground_truth"]) for item in found if "id" in item}
+    return {str(item.get("id")): cast("list[object]", item.get("ground_truth") or []) for item in found}
 
 
 def _example(id: str, part: str, item: JsonObject, gold: Sequence[object]) -> Example:
@@ -136,7 +135,7 @@ def _plain(value: object) -> object:
 
 def _first_turns(data: Path, part: str) -> Iterator[Row]:
     """The first turn of each multi-turn item. The files are in an archive of their own, or beside the others."""
-    golds = {str(each["id"]): each["ground_truth"] for each in _multi(data, f"possible_answer/{_file(part)}")}
+    golds = {str(each.get("id")): each.get("ground_truth") for each in _multi(data, f"possible_answer/{_file(part)}")}
     documented: dict[str, list[JsonObject]] = {}
     for name, file in _CLASSES.items():
         lines = json_lines(_there(data / "multi_turn_func_doc" / f"{file}.json"))
@@ -153,9 +152,9 @@ def _multi(data: Path, name: str) -> Iterator[JsonObject]:
     try:
         with tarfile.open(_there(data / "multi_turn.tar.xz")) as archive:
             file = archive.extractfile(name)
-            for line in io.BytesIO(file.read() if file else b""):
-                yield orjson.loads(line)
-    except (tarfile.TarError, KeyError, OSError, ValueError) as failure:
+            lines = parsed_lines(name, io.BytesIO(file.read() if file else b""))
+            yield from (item for _, item in lines if not isinstance(item, Skipped))
+    except (tarfile.TarError, KeyError, OSError, LZMAError, EOFError) as failure:
         raise FileUnreadable(data / "multi_turn.tar.xz", str(failure)) from failure
 
 

@@ -20,11 +20,11 @@ import orjson
 
 from schemas.canonical import JsonObject
 from schemas.tools import ToolCard
-from services.datasets.cards import card
-from services.datasets.conversation import Conversation
+from services.datasets.conversion.cards import card
+from services.datasets.conversion.conversation import Conversation
+from services.datasets.conversion.files import FileUnreadable, json_rows
+from services.datasets.conversion.rows import Unusable, list_of, needed, object_of, row
 from services.datasets.example import Example, Row
-from services.datasets.files import FileUnreadable, json_rows
-from services.datasets.rows import Unusable, list_of, object_of, row
 from services.datasets.sets import DataSet, SetMissing
 
 HOME = "https://github.com/thu-coai/CrossWOZ"
@@ -94,7 +94,7 @@ _CARS = ("黑色大众帕萨特", "白色丰田凯美瑞", "银色现代索纳�
 
 
 class Database:
-    """The places of the set. Raises SetMissing."""
+    """The places of the set. Raises SetMissing and FileUnreadable."""
 
     def __init__(self, folder: Path) -> None:
         self._entries: dict[str, list[JsonObject]] = {}
@@ -102,8 +102,10 @@ class Database:
             path = folder / f"{name}_db.json"
             if not path.exists():
                 raise SetMissing("crosswoz", path, HOME)
-            self._entries[domain] = [object_of(cast("list[object]", pair)[1], "an entry") for pair in json_rows(path)]
-        self._stations = {str(entry["名称"]): entry["地铁"] for entry in self._entries["地铁"]}
+            with needed(path):
+                self._entries[domain] = [_entry(pair) for pair in json_rows(path)]
+                if domain == "地铁":
+                    self._stations = {str(entry["名称"]): entry["地铁"] for entry in self._entries[domain]}
 
     def find(self, domain: str, query: Mapping[str, str]) -> list[JsonObject]:
         """What fits a query, in the order of the database. query: by the set's own names of slots."""
@@ -116,6 +118,12 @@ class Database:
     def station(self, place: str) -> object:
         """The station nearest to a place; None: none is known."""
         return self._stations.get(place)
+
+
+def _entry(pair: object) -> JsonObject:
+    """A place of [name, place]. Raises KeyError for one without a name of its own: by it, results are ordered."""
+    entry = object_of(cast("list[object]", pair)[1], "an entry")
+    return {**entry, "名称": entry["名称"]}
 
 
 def _test(slot: str, wanted: str) -> Callable[[object], bool]:

@@ -13,12 +13,12 @@ from typing import cast
 import orjson
 
 from schemas.canonical import JsonObject
-from services.datasets.arguments import fitted
-from services.datasets.cards import cards, names
 from services.datasets.checks import checked
-from services.datasets.conversation import Conversation
+from services.datasets.conversion.arguments import fitted
+from services.datasets.conversion.cards import cards, names
+from services.datasets.conversion.conversation import Conversation
+from services.datasets.conversion.files import json_rows
 from services.datasets.example import Example, Row, Skipped
-from services.datasets.files import json_rows
 from services.datasets.sets import DataSet, SetMissing
 
 HOME = "https://github.com/hiyouga/LLaMA-Factory/tree/main/data"

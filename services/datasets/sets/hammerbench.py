@@ -25,12 +25,12 @@ import orjson
 from schemas.canonical import JsonObject
 from schemas.messages import Message
 from schemas.tools import ToolCard
-from services.datasets.arguments import fitted
-from services.datasets.cards import card, names, own_name
 from services.datasets.checks import checked
-from services.datasets.conversation import Conversation
+from services.datasets.conversion.arguments import fitted
+from services.datasets.conversion.cards import card, names, own_name
+from services.datasets.conversion.conversation import Conversation
+from services.datasets.conversion.files import json_rows
 from services.datasets.example import Example, Row, Skipped
-from services.datasets.files import json_rows
 from services.datasets.sets import DataSet, SetMissing
 
 HOME = "https://huggingface.co/datasets/MadeAgents/HammerBench"

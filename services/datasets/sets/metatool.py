@@ -20,12 +20,12 @@ import orjson
 
 from schemas.canonical import JsonObject
 from schemas.tools import ToolCard
-from services.datasets.cards import card, tool_name
-from services.datasets.conversation import Conversation
+from services.datasets.conversion.cards import card, tool_name
+from services.datasets.conversion.conversation import Conversation
+from services.datasets.conversion.files import FileUnreadable, json_rows
+from services.datasets.conversion.offering import drawn
+from services.datasets.conversion.rows import Unusable, list_of, needed, object_of, row
 from services.datasets.example import Example, Row, Skipped
-from services.datasets.files import FileUnreadable, json_rows
-from services.datasets.offering import drawn
-from services.datasets.rows import Unusable, list_of, object_of, row
 from services.datasets.sets import DataSet, SetMissing
 
 HOME = "https://github.com/HowieHwong/MetaTool"
@@ -49,11 +49,9 @@ def read(folder: Path, part: str) -> Iterator[Row]:
 def catalogue(folder: Path) -> dict[str, ToolCard]:
     """The card of each of the 199 plugins, by its name in the set."""
     path = _there(folder / "dataset" / "plugin_des.json")
-    try:
+    with needed(path):
         told = object_of(orjson.loads(path.read_bytes()), "the table of plugins")
-    except (Unusable, ValueError) as wrong:
-        raise FileUnreadable(path, str(wrong)) from wrong
-    return {name: card({"name": name, "description": text}) for name, text in told.items()}
+        return {name: card({"name": name, "description": text}) for name, text in told.items()}
 
 
 def fold(text: str) -> int:
@@ -71,7 +69,9 @@ def _singles(data: Path, part: str) -> Iterator[Row]:
     """Requests for one plugin: `train`, or `retrieval` with those whose text is held out, for plugins that are or are not."""
     every = catalogue(data.parent)
     learned = {name: tool for name, tool in every.items() if fold(name) != HELD_OUT}
-    asked = {str(each["query"]) for each in list_of(json_rows(_there(data / "tmp_dataset" / "Task1.json")), "Task1")}
+    needs = _there(data / "tmp_dataset" / "Task1.json")
+    with needed(needs):
+        asked = {str(each["query"]) for each in list_of(json_rows(needs), "Task1")}
     for number, (text, tool) in enumerate(_requests(_there(data / "data" / "all_clean_data.csv"))):
         id = f"{part}-{number}"
         if part == "retrieval" and fold(text) == HELD_OUT:
@@ -88,7 +88,7 @@ def _requests(path: Path) -> Iterator[tuple[str, str]]:
         with path.open(encoding="utf-8", newline="") as file:
             for each in csv.DictReader(file):
                 yield each["Query"] or "", each["Tool"] or ""
-    except (csv.Error, KeyError, UnicodeError) as wrong:
+    except (csv.Error, KeyError, UnicodeError, OSError) as wrong:
         raise FileUnreadable(path, f"{type(wrong).__name__}: {wrong}") from wrong
 
 

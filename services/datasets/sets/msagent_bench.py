@@ -2,7 +2,8 @@
 
 The files are those of the hub, as they are (`infra.datasets.hub` fetches them): JSON lines, a JSON list, or CSV with the
 columns "id" and "conversations". A file with dev, valid or test in its name is for evaluation. Its form is read by
-`services.datasets.msagent_lines`. It could not be had when this was written: what is known of it is from its documentation.
+`services.datasets.formats.msagent_lines`. It could not be had when this was written: what is known of it is from its
+documentation.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from services.datasets.example import Example, Row
-from services.datasets.reading import read as lines
+from services.datasets.formats.reading import read as lines
 from services.datasets.sets import DataSet, SetMissing
 
 HOME = "https://www.modelscope.cn/datasets/iic/MSAgent-Bench"

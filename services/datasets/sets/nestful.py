@@ -14,11 +14,11 @@ from pathlib import Path
 from schemas.canonical import JsonObject
 from schemas.messages import Message
 from schemas.tools import ToolCall, ToolCard
-from services.datasets.cards import cards, own_name
+from services.datasets.conversion.cards import cards, own_name
+from services.datasets.conversion.files import json_rows
+from services.datasets.conversion.offering import drawn
+from services.datasets.conversion.rows import Unusable, list_of, needed, object_of, row
 from services.datasets.example import Example, Row
-from services.datasets.files import json_rows
-from services.datasets.offering import drawn
-from services.datasets.rows import Unusable, list_of, object_of, row
 from services.datasets.sets import DataSet, SetMissing
 
 HOME = "https://github.com/IBM/NESTFUL"
@@ -35,7 +35,8 @@ def read(folder: Path, part: str) -> Iterator[Row]:
         if not path.exists():
             raise SetMissing("nestful", path, HOME)
     asked, told = map(json_rows, paths)
-    tools = {tool.name: tool for tool in cards(_function(each) for each in list_of(told, "the specification"))}
+    with needed(paths[1]):
+        tools = {tool.name: tool for tool in cards(_function(each) for each in list_of(told, "the specification"))}
     for number, each in enumerate(asked):
         id = f"{part}-{number}"
         yield row(id, partial(_example, id, part, each, tools))

@@ -16,13 +16,13 @@ import orjson
 
 from schemas.canonical import JsonObject
 from schemas.tools import ToolCard
-from services.datasets.cards import names, tool_name
-from services.datasets.conversation import Conversation
+from services.datasets.conversion.cards import names, tool_name
+from services.datasets.conversion.conversation import Conversation
+from services.datasets.conversion.files import json_rows
+from services.datasets.conversion.offering import drawn
+from services.datasets.conversion.openapi import operation_card, operations
+from services.datasets.conversion.rows import Unusable, needed, object_of, row
 from services.datasets.example import Example, Row
-from services.datasets.files import FileUnreadable, json_rows
-from services.datasets.offering import drawn
-from services.datasets.openapi import operation_card, operations
-from services.datasets.rows import Unusable, object_of, row
 from services.datasets.sets import DataSet, SetMissing
 
 HOME = "https://github.com/Yifan-Song793/RestGPT"
@@ -45,12 +45,10 @@ def read(folder: Path, part: str) -> Iterator[Row]:
 
 def _tools(path: Path) -> dict[str, ToolCard]:
     """The card of each operation of a service, by its name. Raises FileUnreadable."""
-    try:
+    with needed(path):
         document = object_of(orjson.loads(path.read_bytes()), "the document")
-    except (Unusable, ValueError) as wrong:
-        raise FileUnreadable(path, str(wrong)) from wrong
-    tools = (_tool(document, method, place) for method, place in operations(document))
-    return {tool.name: tool for tool in tools}
+        tools = (_tool(document, method, place) for method, place in operations(document))
+        return {tool.name: tool for tool in tools}
 
 
 def _tool(document: JsonObject, method: str, place: str) -> ToolCard:

@@ -26,12 +26,12 @@ from typing import cast
 from schemas.canonical import JsonObject
 from schemas.messages import Message
 from schemas.tools import ToolCard
-from services.datasets.arguments import fitted
-from services.datasets.cards import cards, names
 from services.datasets.checks import checked
-from services.datasets.conversation import Asked, Conversation
+from services.datasets.conversion.arguments import fitted
+from services.datasets.conversion.cards import cards, names
+from services.datasets.conversion.conversation import Asked, Conversation
+from services.datasets.conversion.files import FileUnreadable, json_rows, parsed_lines
 from services.datasets.example import Example, Row, Skipped
-from services.datasets.files import FileUnreadable, json_rows, parsed_lines
 from services.datasets.sets import DataSet, SetMissing, Use
 
 HOME = "https://github.com/Junjie-Ye/RoTBench"

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from schemas.canonical import JsonObject
 from schemas.tools import ToolCard
-from services.datasets.arguments import fitted
-from services.datasets.cards import card, own_name
-from services.datasets.checks import checked
-from services.datasets.conversation import Conversation
+from services.datasets.conversion.arguments import fitted
+from services.datasets.conversion.cards import card, own_name
+from services.datasets.conversion.conversation import Asked, Conversation
+from services.datasets.conversion.files import FileUnreadable, json_lines
+from services.datasets.conversion.rows import Unusable, needed, row
 from services.datasets.example import Example, Row, Skipped
-from services.datasets.files import FileUnreadable, json_lines
 from services.datasets.sets import DataSet, SetMissing
 
 HOME = "https://github.com/fairyshine/Seal-Tools"
@@ -31,8 +32,11 @@ def read(folder: Path, part: str) -> Iterator[Row]:
     """The rows of a part."""
     known = _tools(_found(folder, "tool.jsonl"))
     everything = sorted(known)
-    for where, row in json_lines(_found(folder, _FILES[part])):
-        yield row if isinstance(row, Skipped) else _row(where, row, known, everything)
+    for where, line in json_lines(_found(folder, _FILES[part])):
+        if isinstance(line, Skipped):
+            yield line
+        else:
+            yield row(str(line.get("id") or where), partial(_example, line, known, everything))
 
 
 def _found(folder: Path, name: str) -> Path:
@@ -43,30 +47,31 @@ def _found(folder: Path, name: str) -> Path:
 
 
 def _tools(path: Path) -> dict[str, ToolCard]:
-    """The cards of all tools by their own names. Raises FileUnreadable if there are none."""
+    """The cards of all tools by their own names. Raises FileUnreadable if there are none, or one that is none."""
     found: dict[str, ToolCard] = {}
-    for _, tool in json_lines(path):
-        if isinstance(tool, Skipped) or not isinstance(tool.get("api_name"), str):
-            continue
-        made = card({**tool, "name": tool["api_name"], "description": tool.get("api_description")})
-        found[own_name(made)] = made
+    with needed(path):
+        for _, tool in json_lines(path):
+            if isinstance(tool, Skipped) or not isinstance(tool.get("api_name"), str):
+                continue
+            made = card({**tool, "name": tool["api_name"], "description": tool.get("api_description")})
+            found[own_name(made)] = made
     if not found:
         raise FileUnreadable(path, "it holds no tool")
     return found
 
 
-def _row(where: str, row: JsonObject, known: Mapping[str, ToolCard], everything: Sequence[str]) -> Row:
-    id, query, calling = row.get("id"), row.get("query"), row.get("calling")
+def _example(line: JsonObject, known: Mapping[str, ToolCard], everything: Sequence[str]) -> Example:
+    id, query, calling = line.get("id"), line.get("query"), line.get("calling")
     if not isinstance(id, str) or not isinstance(query, str) or not isinstance(calling, list) or not calling:
-        return Skipped(where, "not a query with calls")
-    asked: list[tuple[str, dict[str, object]]] = []
+        raise Unusable("not a query with calls")
+    asked: list[Asked] = []
     offered: dict[str, ToolCard] = {}
     for call in calling:
         if not isinstance(call, dict) or not isinstance(call.get("parameters"), dict):
-            return Skipped(id, "a call without parameters")
+            raise Unusable("a call without parameters")
         tool = known.get(str(call.get("api")))
         if tool is None:
-            return Skipped(id, "a call to a tool that is not offered")
+            raise Unusable("a call to a tool that is not offered")
         offered[tool.name] = tool
         asked.append((tool.name, fitted(cast("JsonObject", call["parameters"]), tool)))
     said = Conversation()
@@ -75,7 +80,7 @@ def _row(where: str, row: JsonObject, known: Mapping[str, ToolCard], everything:
     nested = any(isinstance(value, str) and "API_call_" in value for _, arguments in asked for value in arguments.values())
     group = "nested" if nested else "one" if len(asked) == 1 else "several"
     tools = _with_distractors(id, offered, known, everything)
-    return checked(Example(id, (), "", tools, tuple(said.messages), "seal-tools", group, "en"))
+    return Example(id, (), "", tools, tuple(said.messages), "seal-tools", group, "en")
 
 
 def _with_distractors(

@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from lzma import LZMAError
 from pathlib import Path
 from typing import cast
 
@@ -21,11 +22,11 @@ import orjson
 from runtime.prompt import INSTRUCTIONS
 from schemas.canonical import JsonObject
 from schemas.tools import ToolCard
-from services.datasets.cards import card, tool_name
-from services.datasets.conversation import Conversation
+from services.datasets.conversion.cards import card, tool_name
+from services.datasets.conversion.conversation import Conversation
+from services.datasets.conversion.files import FileUnreadable
+from services.datasets.conversion.rows import Unusable, list_of, needed, object_of, row
 from services.datasets.example import Example, Row
-from services.datasets.files import FileUnreadable
-from services.datasets.rows import Unusable, list_of, object_of, row
 from services.datasets.sets import DataSet, SetMissing, Use
 
 HOME = "https://github.com/google-research-datasets/dstc8-schema-guided-dialogue"
@@ -58,10 +59,13 @@ def read(folder: Path, part: str) -> Iterator[Row]:
     own = _schema(archive, f"{files}/schema.json")
     training = files == "train"
     size = TRAINING_SIZE if training else None
-    worded = {0: _services(own, own)}
+    with needed(archive):
+        worded = {0: _services(own, own)}
     for variant in range(1, WORDINGS) if training else map(int, filter(None, [wording])):
-        other = _schema(folder / "sgd_x_schemas.tar.xz", f"sgd_x/data/v{variant}/{files}/schema.json")
-        worded[variant] = _services(own, other)
+        others = folder / "sgd_x_schemas.tar.xz"
+        other = _schema(others, f"sgd_x/data/v{variant}/{files}/schema.json")
+        with needed(others):
+            worded[variant] = _services(own, other)
     for where, dialogue in _dialogues(archive):
         name = str(dialogue.get("dialogue_id", where)) if isinstance(dialogue, dict) else where
         drawn = int(hashlib.sha256(name.encode()).hexdigest(), 16) % WORDINGS if training else int(wording or 0)
@@ -78,7 +82,7 @@ def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
                     yield member.name, file.read()
     except FileNotFoundError as missing:
         raise SetMissing("sgd", archive, HOME) from missing
-    except (tarfile.TarError, EOFError, OSError) as failure:
+    except (tarfile.TarError, LZMAError, EOFError, OSError) as failure:
         raise FileUnreadable(archive, str(failure)) from failure
 
 

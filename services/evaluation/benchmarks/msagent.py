@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from services.datasets import reading
 from services.datasets.example import Skipped
+from services.datasets.formats import reading
 from services.datasets.sets import SetMissing
 from services.evaluation.benchmark import Benchmark
 from services.evaluation.item import Item, Reply

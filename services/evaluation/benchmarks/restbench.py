@@ -60,11 +60,11 @@ class _RestBench(Benchmark):
         return tuple(Wanted(call.name, others=True) for call in item.calls)
 
     def also(self, item: Item, reply: Reply) -> Mapping[str, Measured]:
-        """`path_recall`: operations of the gold path that were called in its order; `calls_made` a gold operation."""
+        """`path_recall`: operations of the gold path that were called in its order; `path_length`: called ones a gold one."""
         called = _path(reply) if reply.readable else ()
         gold = tuple(call.name for call in item.calls)
         return {
-            "path_recall": Measured(common(called, gold), len(gold)), "calls_made": Measured(len(called), len(gold)),
+            "path_recall": Measured(common(called, gold), len(gold)), "path_length": Measured(len(called), len(gold)),
         }  # fmt: skip
 
 

@@ -21,9 +21,9 @@ from runtime.prompt import INSTRUCTIONS
 from schemas.canonical import JsonObject
 from schemas.messages import Message
 from schemas.tools import ToolCall, ToolCard
+from services.datasets.conversion.files import FileUnreadable, json_rows
+from services.datasets.conversion.rows import Unusable, list_of, object_of
 from services.datasets.example import Skipped
-from services.datasets.files import FileUnreadable, json_rows
-from services.datasets.rows import Unusable, list_of, object_of
 from services.datasets.sets import SetMissing
 from services.datasets.sets.tau2 import HOME, POLICIES, tools
 from services.evaluation.benchmark import Benchmark, Speak

@@ -113,7 +113,8 @@ class Airline(World):
         user["reservations"] = [*cast("list[str]", user["reservations"]), id]
         made: JsonObject = {
             "reservation_id": id, "user_id": user_id, "origin": origin, "destination": destination,
-            "flight_type": flight_type, "cabin": cabin, "flights": legs, "passengers": [_passenger(each) for each in passengers],
+            "flight_type": flight_type, "cabin": cabin, "flights": legs,
+            "passengers": [_passenger(each) for each in passengers],
             "payment_history": payments, "created_at": NOW, "total_baggages": total_baggages,
             "nonfree_baggages": nonfree_baggages, "insurance": insurance,
         }  # fmt: skip

@@ -1,4 +1,4 @@
-"""A world that calls act on, and an episode in it: a model speaks, its calls are executed, it reads the results, until it answers."""
+"""A world that calls act on, and an episode in it: a model calls, reads the results and goes on, until it answers."""
 
 from __future__ import annotations
 
@@ -103,5 +103,6 @@ def joined(replies: Sequence[Reply], calls: Sequence[ToolCall]) -> Reply:
     return replies[0].model_copy(update={
         **update, "calls": tuple(calls), "text": last.text, "steps": sum(reply.steps for reply in replies),
         "trouble": last.trouble, "malformed": "" if calls else last.malformed,
-        "estimated": any(reply.estimated for reply in replies),
+        "estimated": any(reply.estimated for reply in replies), "unfinished": last.unfinished,
+        "cut": tuple(dict.fromkeys(what for reply in replies for what in reply.cut)),
     })  # fmt: skip

@@ -36,9 +36,9 @@ def measured(item: Item, reply: Reply, wanted: Sequence[Wanted] | None) -> dict[
             float(tried and bool(reply.malformed or invalid(calls, item.cards, reply.offered))), float(tried)
         ),
     }
+    found["no_tool_precision"] = Measured(float(silent and wanted is not None and not wanted), float(silent))
     if wanted is None:
         return found
-    found["no_tool_precision"] = Measured(float(silent and not wanted), float(silent))
     if not wanted:
         found["no_tool_recall"] = Measured(float(silent))
         if item.text:

@@ -1,78 +1,93 @@
-"""Plain transformers Trainer with peft, run where torch is: `python plain_trainer.py BASE TOKENS WAY ROWS`.
+"""Plain transformers Trainer with peft, run where torch is: `python plain_trainer.py BASE TOKENS WAY ROWS THREADS`.
 
 As its documentation shows it: rows padded to the longest of their batch, labels -100 where nothing is to be learnt, and logits
-for every token. WAY: plain, or grouped (batches of nearly one length). The last line says tokens/s after the first update,
-without padding, and the most memory it held.
+for every token. WAY: plain; grouped (its batches of nearly one length); flattened (its collator that puts a batch's rows behind
+each other without padding). One batch is an update. The last line is what it took, as JSON.
 """
 
 from __future__ import annotations
 
-import json
-import resource
 import sys
 import tempfile
-import time
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
+from transformers import AutoModelForCausalLM, DataCollatorWithFlattening, Trainer, TrainerCallback, TrainingArguments
 
-ROWS_OF_AN_UPDATE = 8
+from services.training.plan import Plan
+from tests.bench.training.clock import Clock
+from tests.bench.training.run import RATE
+
+Row = dict[str, list[int]]
 
 
-class Clock(TrainerCallback):  # type: ignore[misc]
-    """When each update ended, and how many tokens it had."""
+class Marks(TrainerCallback):  # type: ignore[misc]  # torch is not where types are checked
+    """When each update ended, and its loss."""
 
-    def __init__(self) -> None:
-        self.tokens, self.marks = 0, [(time.perf_counter(), 0)]
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
 
     def on_step_end(self, *_: object, **__: object) -> None:
-        self.marks.append((time.perf_counter(), self.tokens))
+        self.clock.mark()
+
+    def on_log(self, *_: object, logs: dict[str, float], **__: object) -> None:
+        if "loss" in logs:
+            self.clock.losses.append(logs["loss"])
 
 
-def main(base: str, tokens: str, way: str, rows: int) -> None:
+def padded(batch: list[Row]) -> dict[str, torch.Tensor]:
+    """To the longest row, as the library's collators do."""
+    width = max(len(row["input_ids"]) for row in batch)
+    made = {
+        key: [row[key] + [fill] * (width - len(row[key])) for row in batch]
+        for key, fill in (("input_ids", 0), ("labels", -100))
+    }
+    made["attention_mask"] = [[int(at < len(row["input_ids"])) for at in range(width)] for row in batch]
+    return {key: torch.tensor(one) for key, one in made.items()}
+
+
+def collator(way: str, clock: Clock) -> Callable[[list[Row]], dict[str, torch.Tensor]]:
+    """Rows to tensors, counted: the loader may be a batch ahead of the updates, so each batch stands for itself."""
+    collate = DataCollatorWithFlattening() if way == "flattened" else padded
+
+    def counted(batch: list[Row]) -> dict[str, torch.Tensor]:
+        made: dict[str, torch.Tensor] = collate(batch)
+        clock.tokens.append(sum(len(row["input_ids"]) for row in batch))
+        clock.width.append(made["input_ids"].numel())
+        clock.learnt.append(sum(int(label != -100) for row in batch for label in row["labels"][1:]))
+        return made
+
+    return counted
+
+
+def main(base: str, tokens: str, way: str, rows: int, threads: int) -> None:
     """Train once over the data."""
-    held = np.load(tokens)
-    names = [str(name) for name in held["names"]]
+    torch.set_num_threads(threads or torch.get_num_threads())
+    held, like = np.load(tokens), Plan(base, tokens, "", "")
     spans = [slice(int(a), int(b)) for a, b in zip(held["offsets"], held["offsets"][1:], strict=False)]
-    learnt = held["kinds"] != names.index("context")
-    data = [
-        {"input_ids": held["tokens"][span].astype(np.int64), "labels": np.where(learnt[span], held["tokens"][span], -100)}
-        for span in spans
-    ]
+    learnt = held["kinds"] != list(held["names"]).index("context")
+    labels = np.where(learnt, held["tokens"], -100)
+    data = [{"input_ids": held["tokens"][span].tolist(), "labels": labels[span].tolist()} for span in spans]
     clock = Clock()
-
-    def collated(batch: list[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
-        width = max(len(row["input_ids"]) for row in batch)
-        clock.tokens += sum(len(row["input_ids"]) for row in batch)
-        fills = (("input_ids", 0), ("labels", -100))
-        made = {
-            key: np.stack([np.pad(row[key], (0, width - len(row[key])), constant_values=fill) for row in batch])
-            for key, fill in fills
-        }
-        mask = np.stack([np.arange(width) < len(row["input_ids"]) for row in batch])
-        return {key: torch.from_numpy(one.astype(np.int64)) for key, one in (made | {"attention_mask": mask}).items()}
-
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"))
+    lora = LoraConfig(r=like.rank, lora_alpha=like.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
     with tempfile.TemporaryDirectory() as out:
         arguments = TrainingArguments(
-            out, per_device_train_batch_size=rows, gradient_accumulation_steps=ROWS_OF_AN_UPDATE // rows, num_train_epochs=1,
-            learning_rate=2e-4, report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True,
-            use_cpu=not torch.cuda.is_available(), bf16=torch.cuda.is_available(), remove_unused_columns=False,
+            out, per_device_train_batch_size=rows, num_train_epochs=1, learning_rate=RATE, report_to=[], save_strategy="no",
+            logging_strategy="steps", logging_steps=1, disable_tqdm=True, use_cpu=not torch.cuda.is_available(),
+            bf16=torch.cuda.is_available(), remove_unused_columns=False,
             train_sampling_strategy="group_by_length" if way == "grouped" else "random",
         )  # fmt: skip
-        Trainer(model, arguments, train_dataset=data, data_collator=collated, callbacks=[clock]).train()
-    (began, before), (ended, after) = clock.marks[1], clock.marks[-1]
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    if torch.cuda.is_available():
-        memory = torch.cuda.max_memory_allocated() >> 20
-    print(json.dumps({"tokens_per_second": (after - before) / (ended - began), "memory_mib": int(memory), "tokens": after}))
+        trainer = Trainer(
+            get_peft_model(model, lora), arguments, train_dataset=data, data_collator=collator(way, clock),
+            callbacks=[Marks(clock)],
+        )  # fmt: skip
+        trainer.train()
+    clock.say()
 
 
 if __name__ == "__main__":
-    Path(sys.argv[2]).stat()
-    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))

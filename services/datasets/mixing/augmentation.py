@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from services.datasets.chance import dice, number, share
-from services.datasets.distractors import Pool, offered_among, with_tools
 from services.datasets.example import Example
-from services.datasets.no_call import refused, talked
-from services.datasets.plain_talk import TALK
-from services.datasets.renaming import renamed
+from services.datasets.mixing.chance import dice, number, share
+from services.datasets.mixing.distractors import Pool, offered_among, with_tools
+from services.datasets.mixing.no_call import refused, talked
+from services.datasets.mixing.plain_talk import TALK
+from services.datasets.mixing.renaming import renamed
 
 Drawn = tuple[Example, int]
 """A conversation, and how often it was taken before."""

@@ -1,7 +1,7 @@
-"""What the tests of the trainer measure where torch is: `python training_checks.py FOLDER` prints one JSON object.
+"""What the tests of the trainer measure where torch is: `python checks.py FOLDER` prints one JSON object.
 
-It runs in the training environment, which has nothing of the tests'; the bounds are the tests' (live/test_training_worker.py).
-FOLDER is that of `tiny_training`.
+It runs in the training environment, which has nothing of the tests'; the bounds are the tests' (test_worker.py).
+torch takes seconds to start, so runs that are interrupted are forks of it; they come first, as gradients do not survive a fork.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import json
 import os
 import resource
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -120,6 +121,50 @@ def oracle(data: Data, base: Path, weights: dict[str, float]) -> tuple[float, di
         logits.backward(torch.from_numpy(gradient).float())
         loss += part
     return loss, {name: one.grad.clone() for name, one in model.named_parameters()}
+
+
+WHOLE: dict[str, Any] = {"steps": 0, "epochs": 4, "batch": 1, "evaluate_every": 10, "save_every": 4, "dropout": 0.1}
+"""A run long enough to be interrupted twice."""
+
+
+def begun(path: Path) -> tuple[int, TextIO]:
+    """A run in a process of its own, and what it tells."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.dup2(writing, 1)
+            code = main([str(path)])
+        finally:
+            os._exit(code)
+    os.close(writing)
+    return child, os.fdopen(reading)
+
+
+def told_until(told: TextIO, step: int) -> None:
+    events = (json.loads(line) for line in told)
+    if not any(one["event"] == "step" and one["step"] == step for one in events):
+        raise AssertionError(f"it ended before step {step}")
+
+
+@check
+def interrupted(folder: Path) -> object:
+    """A run is stopped by SIGTERM, goes on, and is killed; its test lets it end."""
+    path = folder / "interrupted.json"
+    plan(folder, "interrupted", **WHOLE).write(path)
+    child, told = begun(path)
+    with told:
+        told_until(told, 5)
+        os.kill(child, signal.SIGTERM)
+        events = [json.loads(line) for line in told]
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    stopped = {"code": code, "last": [one["event"] for one in events[-2:]], "step": events[-1]["step"]}
+    child, told = begun(path)
+    with told:
+        told_until(told, stopped["step"] + 6)
+        os.kill(child, signal.SIGKILL)
+    return {"stopped": stopped, "killed": os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}
 
 
 @check
@@ -292,16 +337,15 @@ def parts_of_an_update(folder: Path) -> object:
 @check
 def uninterrupted(folder: Path) -> object:
     """Two runs that others are held against: one to be interrupted, one to be shared among processes."""
-    whole = plan(folder, "whole", steps=0, epochs=4, batch=1, evaluate_every=10, save_every=4, dropout=0.1)
-    return {"whole": run(whole)[1], "alone": run(plan(folder, "alone", steps=4, accumulate=4))[1]}
+    return {"whole": run(plan(folder, "whole", **WHOLE))[1], "alone": run(plan(folder, "alone", steps=4, accumulate=4))[1]}
 
 
 @check
 def time_bound(folder: Path) -> object:
     """A run ends when its time is over, saved and evaluated, and goes on when it is given more."""
-    _, events = run(plan(folder, "timed", epochs=0, steps=0, seconds=2.0))
-    again = run(plan(folder, "timed", epochs=0, steps=0, seconds=2.0))[1]
-    more = run(plan(folder, "timed", epochs=0, steps=0, seconds=events[-1]["seconds"] + 3))[1]
+    _, events = run(plan(folder, "timed", epochs=0, steps=0, seconds=1.0))
+    again = run(plan(folder, "timed", epochs=0, steps=0, seconds=1.0))[1]
+    more = run(plan(folder, "timed", epochs=0, steps=0, seconds=events[-1]["seconds"] + 1))[1]
     rates = [one["learning_rate"] for one in of(events, "step")]
     return {
         "reason": events[-1]["reason"],
@@ -395,6 +439,21 @@ def no_number(folder: Path) -> object:
     changed = Plan(**{**vars(asked), "base": str(folder / "broken-base"), "train": str(folder / "nan.npz")})
     code, events = run(changed)
     return {"code": code, "event": events[-1], "steps": len(of(events, "step"))}
+
+
+@check
+def no_gradient(folder: Path) -> object:
+    """Activations so large, and the weights after them so small, that the loss is a number and its gradient is none."""
+    model = AutoModelForCausalLM.from_pretrained(folder / "base")
+    layer = model.get_decoder().layers[0]
+    with torch.no_grad():
+        layer.input_layernorm.weight *= 1e30
+        for projection in (layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj):
+            projection.weight *= 1e-30
+    model.save_pretrained(folder / "steep-base")
+    asked = plan(folder, "steep", evaluate_every=0)
+    code, events = run(Plan(**{**vars(asked), "base": str(folder / "steep-base")}))
+    return {"code": code, "event": events[-1], "saved": len(of(events, "saved"))}
 
 
 @check

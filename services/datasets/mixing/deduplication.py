@@ -14,7 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from services.datasets.example import Example
-from services.datasets.shingles import normal, runs, sum_of
+from services.datasets.mixing.shingles import normal, runs, sum_of
 
 _NUMBERS = 128  # of a signature
 _SHORT = 3  # words of a shingle: eight would leave short conversations none

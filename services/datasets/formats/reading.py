@@ -1,4 +1,4 @@
-"""Training files read back: lines of the formats that `services.datasets.formats` writes, from here or from elsewhere."""
+"""Training files read back: lines of the formats that `services.datasets.formats.writing` writes, from here or elsewhere."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from schemas.errors import MilepostError
 from schemas.messages import Message
 from schemas.tools import ToolCard
 from services.datasets.checks import checked
+from services.datasets.conversion.files import FileUnreadable, csv_rows, json_lines, json_rows
 from services.datasets.example import Example, Row, Skipped
-from services.datasets.files import FileUnreadable, csv_rows, json_lines, json_rows
-from services.datasets.msagent_lines import msagent_example
-from services.datasets.openai_lines import openai_example
+from services.datasets.formats.msagent_lines import msagent_example
+from services.datasets.formats.openai_lines import openai_example
 
 
 def read(path: Path, form: str = "") -> Iterator[Row]:
@@ -31,7 +31,7 @@ def read(path: Path, form: str = "") -> Iterator[Row]:
         if isinstance(line, Skipped):
             yield line
             continue
-        form = form or _form(line)
+        form = form or form_of(line)
         if not form:
             raise FileUnreadable(path, f"its lines have {', '.join([*line][:6])}, which is no format of {', '.join(READERS)}")
         yield row(line, where, form)
@@ -84,7 +84,8 @@ def _objects(path: Path) -> Iterator[tuple[str, JsonObject | Skipped]]:
         yield where, each if isinstance(each, dict) else Skipped(where, "not an object")
 
 
-def _form(line: JsonObject) -> str:
+def form_of(line: JsonObject) -> str:
+    """The format that an object seems to have; "" for none of READERS."""
     if "conversations" in line:
         return "msagent"
     if "messages" not in line:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.datasets.example import Example
-from services.datasets.shingles import normal, runs, sum_of
+from services.datasets.mixing.shingles import normal, runs, sum_of
 
 How: TypeAlias = Literal["query", "run", "tool"]
 

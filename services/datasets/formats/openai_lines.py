@@ -15,9 +15,9 @@ from schemas.canonical import JsonObject
 from schemas.ids import TOKEN
 from schemas.messages import Message
 from schemas.tools import ToolCall
-from services.datasets.cards import cards, names
+from services.datasets.conversion.cards import cards, names
 from services.datasets.example import Example
-from services.datasets.language import language_of
+from services.datasets.formats.language import language_of
 
 
 def openai_example(line: JsonObject, where: str) -> Example:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 from pydantic import ValidationError
@@ -11,6 +13,7 @@ from pydantic import ValidationError
 from schemas.canonical import JsonObject
 from schemas.tools import ToolCard
 from services.datasets.checks import checked, fault
+from services.datasets.conversion.files import FileUnreadable
 from services.datasets.example import Example, Row, Skipped
 
 
@@ -36,6 +39,20 @@ def row(name: str, make: Callable[[], Example], *, names_only: bool = False) -> 
         return Skipped(name, f"a value that no message or tool may have: {wrong.errors()[0]['msg']}")
     except (TypeError, ValueError, AttributeError, IndexError, OSError) as wrong:
         return Skipped(name, f"another form than its set's: {wrong}")
+
+
+@contextmanager
+def needed(path: Path) -> Iterator[None]:
+    """What is read of a file that all rows need, such as a schema: what is wrong with it is told by its name.
+
+    Raises FileUnreadable.
+    """
+    try:
+        yield
+    except KeyError as missing:
+        raise FileUnreadable(path, f"there is no {missing.args[0]} in it") from missing
+    except (Unusable, TypeError, ValueError, AttributeError, IndexError, SyntaxError, OSError) as wrong:
+        raise FileUnreadable(path, f"it has another form than its set's: {wrong}") from wrong
 
 
 def _asking_nothing(tool: ToolCard) -> ToolCard:

@@ -18,9 +18,9 @@ from typing import cast
 from schemas.canonical import JsonObject
 from schemas.messages import Message
 from schemas.tools import ToolCall, ToolCard
-from services.datasets.cards import cards, names
+from services.datasets.conversion.cards import cards, names
 from services.datasets.example import Example
-from services.datasets.language import language_of
+from services.datasets.formats.language import language_of
 
 _LONGEST_LITERAL = 2_000_000  # characters of conversations that are a text
 _THINK, _EXEC = ("<|startofthink|>", "<|endofthink|>"), ("<|startofexec|>", "<|endofexec|>")

@@ -10,7 +10,7 @@ from rapidfuzz import fuzz, process
 
 from schemas.tools import ToolCard
 from services.datasets.example import Example
-from services.datasets.renaming import words_of
+from services.datasets.mixing.renaming import words_of
 
 _NEAREST = 12
 _LEAST_ALIKE = 60.0  # of 100, by rapidfuzz's token_sort_ratio over the words of names

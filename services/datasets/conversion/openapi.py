@@ -7,7 +7,7 @@ from typing import cast
 
 from schemas.canonical import JsonObject
 from schemas.tools import ToolCard
-from services.datasets.cards import card
+from services.datasets.conversion.cards import card
 
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options")
 LONGEST = 200  # characters of a description

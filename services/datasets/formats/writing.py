@@ -1,7 +1,7 @@
 """Examples as the lines of training files: all of them, MSAgent-Bench's conversations, and OpenAI's chat with tools.
 
 milepost {"id", "source", "group", "language", "system", "tools", "messages"}, also "runs" and "urls" if there are any:
-         nothing is lost, and `services.datasets.reading` reads the same example; what is at its default is left out.
+         nothing is lost, and `services.datasets.formats.reading` reads the same example; what is at its default is left out.
 msagent  {"id", "conversations": [{"from": "system" | "user" | "assistant", "value"}]}: calls and results stand in the
          assistant's text, between <|startofthink|> and <|endofthink|>, <|startofexec|> and <|endofexec|> (arXiv 2309.00986,
          section 3.1; the roles are strictly a system message, then user and assistant in turn).

@@ -6,8 +6,8 @@ from dataclasses import replace
 from random import Random
 
 from schemas.messages import Message
-from services.datasets.distractors import Pool, with_tools
 from services.datasets.example import Example
+from services.datasets.mixing.distractors import Pool, with_tools
 
 REFUSALS = {
     "en": (

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from services.datasets.chance import number
 from services.datasets.example import Example
+from services.datasets.mixing.chance import number
 
 
 @dataclass(frozen=True, slots=True)

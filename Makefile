@@ -7,6 +7,8 @@ export ORT_DISABLE_TELEMETRY = 1
 # Public data sets are no part of Milepost; where they lie beside it, they are found.
 DATA ?= $(or $(MILEPOST_DATA),$(wildcard ../shared/data))
 SMALLEST := smollm2-135m
+# Asked once more with calls alone, which so small a model seldom makes by itself.
+CALLING := dialogues $(if $(DATA),bfcl hammerbench seal-tools toolalpaca nestful)
 SMOKE := --model $(SMALLEST) $(if $(DATA),--data $(DATA)) --fresh --out .bench/eval-smoke
 
 # What torch needs on GPUs only and loads on first use; its other libraries of CUDA it loads in any case.
@@ -19,12 +21,12 @@ help: ## what can be made
 
 install: $(VENV)/installed ## a virtual environment with everything, from the hashed lock
 
-$(VENV)/installed: infra/locks/$(ACCEL).txt pyproject.toml
+$(VENV)/installed: infra/locks/$(ACCEL).txt infra/locks/alone.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Milepost needs Python 3.11 or newer; $$($(PYTHON) --version) is here. Next: make install PYTHON=python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing ($(ACCEL)); the first time takes a minute or two"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r infra/locks/$(ACCEL).txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r infra/locks/$(ACCEL).txt -r infra/locks/alone.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -88,9 +90,10 @@ eval-llm: install ## how often a model calls rightly and answers rightly (ARGS="
 	@$(BIN)/milepost eval run $(or $(ARGS),dialogues) $(if $(DATA),--data $(DATA))
 
 eval-smoke: install ## a few items of every benchmark whose data are in DATA, with the smallest model, all figures
+	@test -n "$(DATA)$(if $(CI),,none)" || { echo "There are no data sets to ask. Next: make eval-smoke DATA=FOLDER"; exit 1; }
 	@$(BIN)/milepost models pull $(SMALLEST) && $(BIN)/milepost models build $(SMALLEST)
 	@$(BIN)/milepost eval run all $(SMOKE) --limit 3 --longest 32
-	@$(BIN)/milepost eval run all $(SMOKE) --limit 3 --longest 96 --always --as calling
+	@$(BIN)/milepost eval run $(CALLING) $(SMOKE) --limit 3 --longest 96 --always --as calling
 	@$(BIN)/milepost eval compare $(SMALLEST) calling --benchmark dialogues --out .bench/eval-smoke --html .bench/eval-smoke/compare.html
 
 vendor: ## make the console's vendored modules anew (needs Node.js; nobody who runs Milepost does)

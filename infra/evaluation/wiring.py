@@ -214,7 +214,7 @@ def all_there(data: Path | None) -> list[str]:
 def is_there(bench: Benchmark, data: Path | None) -> bool:
     """Whether the items of a benchmark can be read: its set is there, or it needs none."""
     try:
-        return next(iter(bench.items((data or _NOWHERE) / bench.data, bench.parts[0])), None) is not None
+        return bench.is_there((data or _NOWHERE) / bench.data)
     except MilepostError:
         return False
 

@@ -21,6 +21,7 @@ OTHERWISE = (
     "or take the training to a machine that has them: --plan-only"
 )
 TORCH = Environment("the trainer", ".train-env", LOCKS / "train.txt", 8_000_000_000, "torch", OTHERWISE)
+LOOK_S = 300  # a busy machine takes minutes to import torch
 NEEDED = ("torch", "transformers", "peft", "accelerate", "safetensors", "numpy")
 
 
@@ -66,12 +67,15 @@ def look(python: Path) -> tuple[dict[str, str], int]:
             [str(python), "-c", _LOOK, *NEEDED],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=LOOK_S,
             check=True,
             stdin=subprocess.DEVNULL,
         )
         told = json.loads(ended.stdout.strip().splitlines()[-1])
         versions, devices = dict(told["versions"]), int(told["devices"])
+    except subprocess.TimeoutExpired as error:
+        why = f"torch was not there after {LOOK_S} s; perhaps this machine is busy"
+        raise NoTrainer(f"{python} does not answer.", why=why, hint="the same command again") from error
     except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError) as error:
         said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
         raise NoTrainer(f"{python} cannot train.", why=said[-1][:300] if said else "", hint=OTHERWISE) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from infra.training.run_folder import LOG, PLAN, TRAINER
+from infra.training.run_folder import LOG, PLAN, TRAINER, BadRun
 from schemas.canonical import JsonObject
 from schemas.errors import MilepostError
 
@@ -47,7 +48,11 @@ def command(python: Path, devices: int) -> list[str]:
 
 
 class Training:
-    """A trainer at work in a run's folder. Use as a context: whoever leaves it early kills what it began, and no other."""
+    """A trainer at work in a run's folder. Use as a context: whoever leaves it early kills what it began, and no other.
+
+    Raises BadRun where another one is at work there, also one whose command was killed: the lock lies on the log, which a
+    trainer holds open until it ends.
+    """
 
     def __init__(self, python: Path, folder: Path, devices: int = 1) -> None:
         self._folder = folder
@@ -55,6 +60,12 @@ class Training:
         variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         variables |= {"PYTHONPATH": TRAINER, "PYTHONDONTWRITEBYTECODE": "1"}
         self._log = (folder / LOG).open("ab")
+        try:
+            fcntl.flock(self._log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._log.close()
+            hint = "wait for it, or end it; then: milepost train --out FOLDER --resume"
+            raise BadRun(f"Another trainer is at work in {folder}.", why=f"it has {LOG} open", hint=hint) from error
         # A session of its own: an interrupt on the terminal reaches the trainer through `stop` alone.
         self._process = subprocess.Popen(
             command(python.absolute(), devices), cwd=folder, env=variables,

@@ -40,6 +40,10 @@ class Benchmark(ABC):
     def items(self, folder: Path, part: str) -> Iterator[Item | Skipped]:
         """The items of a part, given the set's folder. Raises SetMissing."""
 
+    def is_there(self, folder: Path) -> bool:
+        """Whether its items can be read from the set's folder. Raises MilepostError for a reason why not."""
+        return next(iter(self.items(folder, self.parts[0])), None) is not None
+
     async def answer(self, item: Item, speak: Speak) -> Reply:
         """What is said to an item: one reply, unless a benchmark executes what is called and goes on."""
         return await speak(item.messages, item.cards)

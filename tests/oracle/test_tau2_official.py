@@ -97,7 +97,7 @@ def test_calls_do_the_same(domain: str) -> None:
             if differs or at_end[0] != at_end[1]:
                 differences.append((item.id, differs or f"the end {at_end}", calls))
     assert not differences, (len(differences), differences[:3])
-    assert compared > 700 and same > len(items)
+    assert compared > 800 and same > len(items)
 
 
 def _state(official: Official, calls: Sequence[ToolCall], named: Sequence[ToolCall]) -> dict[str, object]:

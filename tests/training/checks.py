@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import resource
@@ -322,6 +323,19 @@ def same_twice(folder: Path) -> object:
             ([one["loss"] for one in of(events, "step")], (folder / name / "final/adapter_model.safetensors").read_bytes())
         )
     return {"losses": found[0][0] == found[1][0], "bytes": found[0][1] == found[1][1], "other": found[0][0] == found[2][0]}
+
+
+@check
+def dropout_anew(folder: Path) -> object:
+    """Gradients of one conversation over and over, at a rate that learns nothing: alike without dropout, else never."""
+    TokenFile.read(folder / "train.npz").take([0]).write(folder / "one.npz")
+    found = []
+    for dropout in (0.0, 0.5):
+        asked = plan(folder, f"over-{dropout}", dropout=dropout, learning_rate=1e-9, steps=3, epochs=0, evaluate_every=0)
+        _, events = run(Plan(**{**vars(asked), "train": str(folder / "one.npz"), "batch": 1, "accumulate": 1}))
+        norms = [one["gradient_norm"] for one in of(events, "step")]
+        found.append(min(abs(one / other - 1) for one, other in itertools.combinations(norms, 2)))
+    return found
 
 
 @check

@@ -111,6 +111,12 @@ def test_the_same_plan_gives_the_same_weights(measured: dict[str, Any]) -> None:
     assert measured["same_twice"] == {"losses": True, "bytes": True, "other": False}
 
 
+def test_each_update_drops_other_inputs(measured: dict[str, Any]) -> None:
+    alike, dropped = measured["dropout_anew"]
+    assert alike < 1e-5
+    assert dropped > 1e-3
+
+
 def test_an_update_is_the_same_in_one_part_or_eight(measured: dict[str, Any]) -> None:
     wide, deep = measured["parts_of_an_update"]
     for one, other in zip(wide, deep, strict=True):

@@ -102,6 +102,13 @@ def test_required_is_what_every_complete_call_gives_in_any_file(folder: Path) ->
     assert first.tools[1].parameters["required"] == ["room"]  # never called: as the set has it
 
 
+def test_required_is_told_by_the_calls_of_both_languages(folder: Path) -> None:
+    put(folder, "sQmA", "en", slots(room="hall", level=3, time="now"))
+    put(folder, "mQsA", "zh", slots(room="hall", level=3))
+    english = next(each for each in rows(folder, "train") if isinstance(each, Example) and each.language == "en")
+    assert english.tools[0].parameters["required"] == ["room", "level"]
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_what_no_tool_does_is_refused_in_the_persons_language(folder: Path, language: str) -> None:
     shift = [user("Dim it"), calls(OURS), asks("?"), user("Oh no, sing"), asks("Sorry, no tool is suitable for your request.")]

@@ -80,6 +80,13 @@ def test_bad_input_is_refused_with_what_to_do(cli: Cli, arguments: tuple[str, ..
     assert code == 1 and what in err and more in err, err
 
 
+def test_all_tells_what_it_leaves_out_and_passes_over_nothing_that_is_there(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "data" / "bfcl").mkdir(parents=True)
+    code, _, err = cli("all", "--data", "data")
+    left, _, refused = err.partition("\n")
+    assert code == 1 and "left out" in left and "bfcl" not in left and "BFCL_v4_simple_python" in refused, err
+
+
 def test_an_agent_without_a_stack_is_refused(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "desk.toml").write_text('name = "desk"\n')
     code, _, err = cli("dialogues", "--agent", "desk.toml", "--home", "none")

@@ -94,7 +94,11 @@ async def test_reports_show_what_was_said_and_load_nothing(tmp_path: Path) -> No
     assert "Lock door 5." in page and "another door" in page and "doors-5" in page and "<svg" in page
     assert "&lt;b&gt;no door&lt;/b&gt;" in page and "<b>no door" not in page
     assert page.count("<details") == 9 and "http://" not in page.replace("http://www.w3.org", "")
+    hostile = {"id": "<i>id", "reason": "<i>why", "group": "<i>group", "text": "<i>gold", "tools": ("<i>tool",)}
+    worst = report.report(read(base), [each.model_copy(update=hostile) for each in outcomes(base)], say, "en")
+    assert worst.count("&lt;i&gt;") >= 5 * 9 - 9 and "<i>" not in worst
     both = comparing.report(compare([base, tuned]), say, "en")
+    assert "&lt;b&gt;no door&lt;/b&gt;" in both and "<b>no door" not in both
     assert both.count("<details") == 6 and "base" in both and "tuned − base" in both
     chinese = report.report(read(base), outcomes(base), lambda key, **values: say_in("zh", key, **values), "zh")
     assert 'lang="zh-CN"' in chinese and "正确" in chinese and "参数 F1" in chinese

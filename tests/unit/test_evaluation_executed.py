@@ -43,7 +43,7 @@ def refused(world: World, name: str, **arguments: object) -> str:
 
 
 def test_records_are_shared_until_they_are_changed() -> None:
-    tables = {"doors": {"a": {"locked": False}, "b": {"locked": True}}}
+    tables: dict[str, dict[str, dict[str, object]]] = {"doors": {"a": {"locked": False}, "b": {"locked": True}}}
     records = Records(tables)
     untouched = records.state()
     records.edit("doors", "a")["locked"] = True
@@ -73,7 +73,7 @@ def shop() -> Retail:
     def variant(id: str, price: float, available: bool = True) -> dict[str, object]:
         return {"item_id": id, "options": {"size": id}, "available": available, "price": price}
 
-    user = {
+    user: dict[str, object] = {
         "user_id": "u1", "name": {"first_name": "Eva", "last_name": "Roth"}, "address": LINES, "email": "Eva@x.example",
         "payment_methods": {
             "gift": {"source": "gift_card", "id": "gift", "balance": 20.0}, "card": {"source": "credit_card", "id": "card"},
@@ -88,7 +88,7 @@ def shop() -> Retail:
             "order_id": id, "user_id": "u1", "address": LINES, "items": items, "status": status, "payment_history": paid
         }  # fmt: skip
 
-    product = {"name": "Cup", "product_id": "p", "variants": {
+    product: dict[str, object] = {"name": "Cup", "product_id": "p", "variants": {
         "s": variant("s", 10.0), "m": variant("m", 10.0), "l": variant("l", 12.5), "xl": variant("xl", 40.0),
         "gone": variant("gone", 1.0, available=False),
     }}  # fmt: skip
@@ -168,7 +168,7 @@ def airline() -> Airline:
             "dates": {"2024-05-30": there, "2024-05-31": there, "2024-05-10": {"status": "landed"}},
         }  # fmt: skip
 
-    user = {
+    user: dict[str, object] = {
         "user_id": "u1", "reservations": [],
         "payment_methods": {
             "gift": {"source": "gift_card", "id": "gift", "amount": 300}, "card": {"source": "credit_card", "id": "card"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import pytest
@@ -22,6 +23,8 @@ def items_of(name: str, part: str) -> list[Item]:
     try:
         return [each for each in bench.items(dataset(bench.data), part) if isinstance(each, Item)]
     except ToolsMissing as missing:
+        if os.environ.get("CI"):  # `make install` has them
+            raise
         pytest.skip(str(missing))
 
 
@@ -109,7 +112,7 @@ def test_gold_actions_lead_to_the_gold_state_and_no_actions_do_not(part: str, co
 # --- RoTBench --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("part", "count"), [("first-turn", 104), ("third-turn", 66)])
+@pytest.mark.parametrize(("part", "count"), [("third-turn", 66)])
 def test_gold_calls_are_right_in_every_environment(part: str, count: int) -> None:
     bench, items = benchmark("rotbench"), items_of("rotbench", part)
     assert len(items) == count

@@ -122,7 +122,7 @@ def test_each_stage_needs_the_one_before() -> None:
 
 
 async def test_the_fall_from_the_clean_environment() -> None:
-    gold = ("play_song", {"song_title": "a"})
+    gold: tuple[str, dict[str, object]] = ("play_song", {"song_title": "a"})
     asked = (noisy("clean", gold), noisy("heavy", gold), noisy("heavy", gold))
     item = replace(asked[0].item, source=Environments(asked), calls=(call(song_title="a"),))
     replies = iter([said(call(song_title="a")), said(call(song_title="a")), said(call(song_title="x"))])
@@ -223,7 +223,7 @@ async def test_a_variant_changes_what_is_shown_and_not_what_is_right(variant: st
         if variant == "parameters":
             assert "play_song" in names and "song_title" not in str(cards[0].parameters) + messages[3].content
         if variant == "distractors":
-            assert len(cards) == 11 and {"play_song", "stop_song"} <= names
+            assert 8 < len(cards) <= 11 and {"play_song", "stop_song"} <= names
         again, once_more = always(said())
         await bench.answer(item, again)
         assert [card.name for card in once_more[0][1]] == [card.name for card in cards]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,11 +50,19 @@ def test_a_vote_for_what_was_shown_is_one_for_whose_it_was() -> None:
     assert 60 < drawn.count("a") < 140
 
 
-def test_votes_of_many_at_once_are_all_kept(tmp_path: Path) -> None:
+def test_who_votes_while_another_writes_waits_for_it(tmp_path: Path) -> None:
     file = tmp_path / "votes.jsonl"
-    with ThreadPoolExecutor(8) as voters:
-        list(voters.map(lambda number: add_votes(file, votes(f"x{number}", "y", won=1)), range(200)))
-    assert len(read_votes(file)) == 200
+    with ThreadPoolExecutor(1) as voter:
+        with file.open("a+b") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            other.write(b'{"a": "half')
+            other.flush()
+            waiting = voter.submit(add_votes, file, votes("x", "y", won=1))
+            with pytest.raises(TimeoutError):
+                waiting.result(0.2)
+            other.write(b'", "b": "y", "vote": "tie"}\n')
+        assert waiting.result(10) == 1
+    assert [each.a for each in read_votes(file)] == ["half", "x"]
 
 
 def test_votes_are_kept_and_taken_in(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from infra.cli.words import say_in
 from infra.cli.words_training import WORDS
 from infra.models.adapters import card_of
-from infra.training import curves
+from infra.training import curves, environment
 from infra.training.environment import NoTrainer, look, python_for
 from infra.training.planning import Asked, plan_of, weights_of
 from infra.training.report import duration, report
@@ -169,6 +169,17 @@ def test_the_trainer_has_its_own_packages_alone(run: Path, monkeypatch: pytest.M
     assert followed(run) == "done"
 
 
+def test_one_trainer_works_in_a_folder_also_where_its_command_was_killed(run: Path) -> None:
+    stand_in(run, "tell(event='begun')", "sys.stdin.read()", "time.sleep(60)")
+    with Training(Path(sys.executable), run) as first:
+        next(first.events())
+        first._log.close()  # as if the command were gone: only the trainer has the log open
+        with pytest.raises(BadRun, match="Another trainer is at work"):
+            Training(Path(sys.executable), run)
+    stand_in(run, "tell(event='done')")
+    assert followed(run) == "done"
+
+
 def test_a_refusal_is_the_trainers_own(run: Path) -> None:
     stand_in(run, "tell(event='refused', what='out of memory', why='8 GiB', hint='halve the batch')", "sys.exit(3)")
     with pytest.raises(TrainingRefused, match="out of memory") as refused:
@@ -237,6 +248,10 @@ def test_a_python_without_torch_is_refused(tmp_path: Path, monkeypatch: pytest.M
         look(broken)
     assert refused.value.why == "no such library"
     assert "--plan-only" in refused.value.hint
+    broken.write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(environment, "LOOK_S", 0.2)
+    with pytest.raises(NoTrainer, match="does not answer"):
+        look(broken)
     with pytest.raises(NoTrainer, match="is no Python"):
         python_for(tmp_path / "none", tmp_path)
     monkeypatch.setenv("MILEPOST_TRAINING_PYTHON", str(broken))

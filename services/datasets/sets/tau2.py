@@ -185,6 +185,6 @@ def _asked(task: JsonObject) -> str:
 
 
 SET = DataSet(
-    name="tau2", title="tau2-bench", licence="MIT", languages=("en",), home=HOME,
+    name="tau2", title="tau2-bench", licence="MIT, parts Apache-2.0", languages=("en",), home=HOME,
     parts=dict.fromkeys(POLICIES, "evaluation"), read=read,
 )  # fmt: skip

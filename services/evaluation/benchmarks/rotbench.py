@@ -52,7 +52,7 @@ class Environments:
 class _RoTBench(Benchmark):
     name = "rotbench"
     title = "RoTBench: tools whose names and arguments are noisy"
-    source = "github.com/Junjie-Ye/RoTBench; arXiv 2401.08326, section 4.2"
+    source = "github.com/Junjie-Ye/RoTBench; arXiv 2401.08326"
     data = "rotbench"
     parts = (*TURNS, *(f"{turn}-{level}" for turn in TURNS for level in LEVELS))
 
@@ -83,6 +83,9 @@ class _RoTBench(Benchmark):
                 continue
             (item,) = items_of(row, self.name, last=True, group=level)
             yield Noisy(level, item, _golds(row, raw[place]))
+
+    def is_there(self, folder: Path) -> bool:
+        return all((folder / "Data" / "First_Turn" / f"{level}.json").exists() for level in LEVELS)
 
     async def answer(self, item: Item, speak: Speak) -> Reply:
         """Every environment asked by itself; `extra` has what was said to each, the reply itself is the first's."""

@@ -60,6 +60,9 @@ class _SgdX(Benchmark):
                 group = "calls" if first.calls else "words"
                 yield replace(first, group=group, source=Worded(worded))
 
+    def is_there(self, folder: Path) -> bool:
+        return all((folder / f"{name}.tar.xz").exists() for name in ("test", "sgd_x_schemas"))
+
     async def answer(self, item: Item, speak: Speak) -> Reply:
         """Every wording asked by itself; `extra` has what was said to each, the reply itself is the original's."""
         replies = []

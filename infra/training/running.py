@@ -64,7 +64,7 @@ class Training:
             fcntl.flock(self._log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._log.close()
-            hint = "wait for it, or end it; then: milepost train --out FOLDER --resume"
+            hint = f"wait for it, or end it; then: milepost train --out {folder} --resume"
             raise BadRun(f"Another trainer is at work in {folder}.", why=f"it has {LOG} open", hint=hint) from error
         # A session of its own: an interrupt on the terminal reaches the trainer through `stop` alone.
         self._process = subprocess.Popen(

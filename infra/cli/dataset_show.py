@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli.options import Json
+from infra.cli.options import Home, Json, settings_from
 from infra.cli.show import clean, console, plain, print_json, use_json
 from infra.cli.words import say
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from schemas.tools import ToolCall, ToolCard
     from services.datasets.example import Example
 
+LONGEST = 100_000
+"""Tokens of a conversation that is shown so."""
 _COLOURS = {"user": "cyan", "assistant": "green", "tool": "magenta", "system": "dim"}
 
 Folder = Annotated[Path, typer.Argument(help="A data set's folder, or a file of JSON lines.", show_default=False)]
@@ -32,7 +34,11 @@ def add_to(dataset: typer.Typer) -> None:
 def show(
     folder: Folder,
     which: Annotated[str, typer.Argument(help="Its id, or its number in the part, from 1 on.", show_default=False)] = "1",
-    part: Part = None, json: Json = False,
+    part: Part = None,
+    tokens: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="As this model is taught it, in the colours of the loss.")
+    ] = None,
+    home: Home = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Show one conversation: the tools that are offered, who says what, and which calls are made."""
     from infra.datasets.folder import one, part_file, parts_in
@@ -45,8 +51,22 @@ def show(
         print_json(milepost(example))
         return
     out = console()
+    if tokens:
+        _taught(example, tokens, settings_from(home).settings.model.home)
+        return
     for line in _lines(example):
         out.print(line)
+
+
+def _taught(example: Example, model: str, home: Path) -> None:
+    from infra.datasets.lengths import form_of
+    from infra.training.preview import legend, preview
+    from infra.training.teaching import Teacher
+
+    form = form_of(model, home)
+    out = console()
+    out.print(preview(example, Teacher(form, form.vocabulary(), LONGEST), clean=clean), soft_wrap=True)
+    out.print(legend(lambda kind: say(f"train kind {kind}")))
 
 
 def _lines(example: Example) -> list[Text]:

@@ -66,7 +66,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "eval nothing": ("(nothing)", "（无）"),
     "eval no call": ("(no call)", "（不调用）"),
     "eval figure right": ("right", "正确"),
-    "eval figure action_em": ("Action EM", "Action EM"),
+    "eval figure action_em": ("Action EM", "工具选对 (Action EM)"),
     "eval figure exact_call": ("calls exactly right", "调用完全正确"),
     "eval figure argument_f1": ("argument F1", "参数 F1"),
     "eval figure argument_f1_macro": ("argument F1, mean of items", "参数 F1（逐题平均）"),

@@ -38,19 +38,25 @@ def estimated(example: Example) -> int:
     return round((sum(map(len, texts)) - wide) / _LATIN + wide * _HAN) + _FRAME * len(said)
 
 
-def of_model(name: str, home: Path) -> Length:
-    """Counted as a built model of this name, or in this folder, reads it. Raises NoTokenizer."""
+def form_of(name: str, home: Path) -> Form:
+    """How a built model of this name, or in this folder, is spoken to. Raises NoTokenizer."""
     from infra.models.build import built
     from infra.models.catalogue import find
-    from services.llm.chat import encode
-    from services.llm.wire import WIRES
 
     folder = Path(name) if Path(name).is_dir() else next((each for _, each in built(find(name, home), home)), None)
     if folder is None:
         raise NoTokenizer(
             f"{name} is not built.", why="its tokenizer stands beside its graph", hint=f"milepost models build {name}"
         )
-    form = Form.built(folder)
+    return Form.built(folder)
+
+
+def of_model(name: str, home: Path) -> Length:
+    """Counted as a built model of this name, or in this folder, reads it. Raises NoTokenizer."""
+    from services.llm.chat import encode
+    from services.llm.wire import WIRES
+
+    form = form_of(name, home)
     vocabulary, wire = form.vocabulary(), WIRES[form.wire]
 
     def counted(example: Example) -> int:

@@ -19,12 +19,15 @@ STYLES: Mapping[str, str] = {
 EDGE = "·"
 
 
-def preview(example: Example, teacher: Teacher, *, edges: bool = False) -> Text:
-    """Its sequences, one under the other, or why there are none. edges: whether to part the tokens that are taught."""
+def preview(example: Example, teacher: Teacher, *, edges: bool = False, clean: Callable[[str], str] = str) -> Text:
+    """Its sequences, one under the other, or why there are none.
+
+    edges: whether to part the tokens that are taught; clean: takes out what a terminal must not be sent.
+    """
     taught = teacher.teach(example)
     if isinstance(taught, Skipped):
         return Text.assemble((example.id, "bold"), f" {taught.why}")
-    shown = (coloured(each, teacher.vocabulary, edges=edges) for each in taught.lessons)
+    shown = (coloured(each, teacher.vocabulary, edges=edges, clean=clean) for each in taught.lessons)
     return Text("\n\n").join([_head(example, taught), *shown])
 
 

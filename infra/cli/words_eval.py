@@ -70,7 +70,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "eval figure exact_call": ("calls exactly right", "调用完全正确"),
     "eval figure argument_f1": ("argument F1", "参数 F1"),
     "eval figure argument_f1_macro": ("argument F1, mean of items", "参数 F1（逐题平均）"),
-    "eval figure rouge_l": ("ROUGE-L", "ROUGE-L"),
+    "eval figure rouge_l": ("ROUGE-L", "词句相近 (ROUGE-L)"),
     "eval figure no_tool_precision": ("no tool: precision", "不调用：精确率"),
     "eval figure no_tool_recall": ("no tool: recall", "不调用：召回率"),
     "eval figure spurious_calls": ("too many calls (less is better)", "多余调用（越低越好）"),

@@ -40,7 +40,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "train kind markup": ("markup", "标记"),
     "train kind answer": ("words", "文字"),
     "train kind end": ("end", "结束符"),
-    "train kind url": ("URL", "URL"),
+    "train kind url": ("URL", "网址"),
     "train kind context": ("context", "上下文"),
     "train encoding": ("{part}: reading conversations", "{part}：读取对话"),
     "train exporting": ("{model}: writing its weights out for the trainer", "{model}：为训练导出权重"),

@@ -250,13 +250,13 @@ def votes(
         return
     rows = [
         (
-            plain(each.name, "bold"), f"{each.rating:.0f}", f"{each.low:.0f} … {each.high:.0f}", f"{each.won:.1%}",
-            str(each.votes), str(each.bad),
+            f"{each.rating:.0f}", f"{each.low:.0f} … {each.high:.0f}", f"{each.won:.1%}", str(each.votes), str(each.bad),
+            plain(each.name, "bold"),
         )
         for each in standings(found)
     ]  # fmt: skip
-    columns = [say(f"eval votes {each}") for each in ("name", "rating", "interval", "won", "votes", "bad")]
-    print_table(columns, rows, right=columns[1:])
+    columns = [say(f"eval votes {each}") for each in ("rating", "interval", "won", "votes", "bad", "name")]
+    print_table(columns, rows, right=columns[:-1])  # the last one may be a folder's path, which is cut
 
 
 def _there(file: Path) -> list[Vote]:
